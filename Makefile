@@ -1,0 +1,61 @@
+# Slipway's tasks. `make demo` and `make test` do everything on a fresh Debian
+# machine that has Go; `make help` lists the rest.
+
+GO       ?= go
+DESTDIR  ?=
+PREFIX   ?= /usr/local
+TAGS     := -tags=containers_image_openpgp,exclude_graphdriver_btrfs
+PKG      := github.com/slipway-build/slipway
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT   := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X $(PKG)/internal/version.Commit=$(COMMIT)
+FUZZTIME ?= 30s
+
+# One place for what every build and test shares: a static binary, the tested
+# module versions, no look-up of a newer tool chain.
+export CGO_ENABLED := 0
+export GOFLAGS     := -mod=readonly
+
+.DEFAULT_GOAL := build
+.PHONY: help build demo test lint bench fuzz docs install conformance setup arm64
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+build: ## build bin/slipway, one static binary
+	$(GO) build $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o bin/slipway ./cmd/slipway
+
+demo: build ## build a real image twice, run a command in it, write an OCI archive
+	@docs/demo/demo.sh bin/slipway
+
+test: setup build lint arm64 ## run every check (as root: installs what they need first)
+	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) test $(TAGS) -timeout 24m ./...
+
+setup: # Debian packages and test users for the checks, when root
+	@tests/setup.sh
+
+arm64: # the other architecture builds and vets
+	GOARCH=arm64 $(GO) build $(TAGS) -o /dev/null ./cmd/slipway
+	GOARCH=arm64 $(GO) vet $(TAGS) ./cmd/... ./builder/... ./copier/... ./imagebuildah/...
+
+lint: ## gofmt, go vet, the structural test, go mod verify (and golangci-lint if installed)
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet $(TAGS) ./...
+	$(GO) test $(TAGS) ./internal/archtest
+	$(GO) mod verify
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: its extra checks are skipped"; fi
+
+bench: build ## measure beside Debian's buildah, write docs/benchmarks.md (CHECK=1 fails on a missed aim)
+	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) run $(TAGS) ./tests/bench -write docs/benchmarks.md $(if $(CHECK),-check)
+
+fuzz: ## run every fuzz target for FUZZTIME (default 30s) each
+	@tests/fuzz.sh $(FUZZTIME)
+
+docs: build ## generate docs/commands from the binary
+	$(GO) run $(TAGS) ./cmd/slipway help --markdown docs/commands
+
+conformance: build ## Dockerfile conformance cases only
+	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) test $(TAGS) ./tests/conformance/...
+
+install: build ## install below $(DESTDIR)$(PREFIX)
+	install -D -m 0755 bin/slipway $(DESTDIR)$(PREFIX)/bin/slipway
