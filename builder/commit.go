@@ -1,0 +1,223 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containers/storage"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/layer"
+	"github.com/slipway-build/slipway/builder/internal/manifest"
+	"github.com/slipway-build/slipway/internal/version"
+)
+
+// Commit makes an image of the container in local storage, with names, and returns it. The container
+// stays usable and keeps its base, unless o.Remove (containers.md §11). The error is ErrInUse if the container is to be removed
+// while a command runs in it.
+func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions) (*Image, error) {
+	full, err := localNames(names)
+	if err != nil {
+		return nil, err
+	}
+	hold, err := c.hold(o.Remove)
+	if err != nil {
+		return nil, err
+	}
+	defer hold.Close()
+	cfg, top, err := c.commitLayers(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range o.Changes {
+		if err := change(cfg); err != nil {
+			return nil, err
+		}
+	}
+	img, err := c.s.WriteImage(ctx, cfg, top, full, c.outputFormat(o.Output))
+	if err != nil {
+		return nil, err
+	}
+	if o.Remove {
+		return img, c.remove()
+	}
+	return img, nil
+}
+
+// outputFormat fills in the format the container was made for.
+func (c *Container) outputFormat(o Output) Output {
+	if o.Format == FormatDefault {
+		o.Format = c.rec.PreferredFormat()
+	}
+	return o
+}
+
+// commitLayers stores what the container changed and returns the image's configuration, history
+// included, and its top layer.
+func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.Image, string, error) {
+	rec, err := c.s.st.Layer(c.layer)
+	if err != nil {
+		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
+	}
+	cfg, lo := c.cfg.Clone(), layerOptions(o.Output)
+	lo.Move = o.Remove && len(o.AddFiles) == 0
+	if lo.Move {
+		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
+	}
+	commit := func() (layer.Result, error) { return layer.Commit(ctx, c.s.st, c.layer, rec.Parent, lo) }
+	lo.AllowEmpty = rec.Parent == "" && false
+	if o.Output.Squash {
+		lo.Move = false
+		cfg.RootFS.DiffIDs, cfg.History = nil, nil
+		commit = func() (layer.Result, error) { return layer.Squash(ctx, c.s.st, c.layer, lo) }
+	}
+	res, err := commit()
+	if err != nil {
+		return nil, "", fmt.Errorf("committing %s: storing the layer: %w", c.Name(), err)
+	}
+	top := rec.Parent
+	if !res.Empty {
+		top = res.ID
+		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, res.DiffID)
+	}
+	c.addHistory(cfg, c.s.created(o.Output), res.Empty)
+	if len(o.AddFiles) > 0 {
+		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
+			return nil, "", err
+		}
+	}
+	return cfg, top, nil
+}
+
+// addHistory appends the entries of this commit (containers.md §11.3).
+func (c *Container) addHistory(cfg *config.Image, created time.Time, empty bool) {
+	if len(cfg.RootFS.DiffIDs) > 1 && len(cfg.History) == 0 && !empty && len(c.cfg.RootFS.DiffIDs) > 0 {
+		return // the base has layers but no history; counts must match
+	}
+	first := len(cfg.History)
+	cfg.History = append(cfg.History, c.rec.Prepended()...)
+	cfg.History = append(cfg.History, config.History{
+		Created: &created, CreatedBy: c.createdBy(), Author: cfg.Author, Comment: c.rec.HistoryComment, EmptyLayer: empty,
+	})
+	cfg.History = append(cfg.History, c.rec.Appended()...)
+	if base := c.rec.FromImage; base != "" {
+		h := &cfg.History[first]
+		h.Comment = strings.TrimSpace(h.Comment + " FROM " + base)
+	}
+}
+
+func (c *Container) createdBy() string {
+	if c.rec.ImageCreatedBy != "" {
+		return c.rec.ImageCreatedBy
+	}
+	if len(c.cfg.Config.Shell) > 0 {
+		return strings.Join(c.cfg.Config.Shell, " ")
+	}
+	return "/bin/sh"
+}
+
+// created is the time of a new image and of its new history: fixed by o, else now.
+func (s *Store) created(o Output) time.Time {
+	switch {
+	case o.Timestamp != nil:
+		return o.Timestamp.UTC()
+	case o.Epoch != nil:
+		return o.Epoch.UTC()
+	}
+	return s.o.Now().UTC()
+}
+
+// WriteImage writes the configuration and manifest of an image whose layers are in storage already and
+// gives it names (full references); a name that another image has moves. cfg.RootFS is set from the
+// layers; cfg.Created is kept if set, else it is o's fixed time or now. An image that exists already only gets the names.
+func (s *Store) WriteImage(_ context.Context, cfg *config.Image, top string, names []string, o Output) (*Image, error) {
+	layers, err := s.Layers(top)
+	if err != nil {
+		return nil, fmt.Errorf("reading layers: %w", err)
+	}
+	cfg = cfg.Clone()
+	s.finish(cfg, layers, o)
+	described := make([]manifest.Layer, len(layers))
+	for i, l := range layers {
+		described[i] = manifest.Layer{DiffID: l.DiffID, Size: l.Size}
+	}
+	format := manifest.OCI
+	if o.Format == FormatDocker {
+		format = manifest.Docker
+	}
+	blobs, err := manifest.Build(format, cfg, described)
+	if err != nil {
+		return nil, err
+	}
+	return s.storeImage(blobs, top, names, *cfg.Created)
+}
+
+// finish sets what only the moment of writing knows: layers, time, identity.
+func (s *Store) finish(cfg *config.Image, layers []*Layer, o Output) {
+	cfg.RootFS.Type, cfg.RootFS.DiffIDs = "layers", make([]digest.Digest, len(layers))
+	for i, l := range layers {
+		cfg.RootFS.DiffIDs[i] = l.DiffID
+	}
+	fixed := o.Timestamp != nil || o.Epoch != nil
+	if cfg.Created == nil || fixed {
+		t := s.created(o)
+		cfg.Created = &t
+	}
+	if o.OmitHistory {
+		cfg.History = nil
+	}
+	if o.IdentityLabel != nil && *o.IdentityLabel {
+		if cfg.Config.Labels == nil {
+			cfg.Config.Labels = map[string]string{}
+		}
+		cfg.Config.Labels["io.buildah.version"] = version.Version
+	}
+	if o.Format != FormatDocker && !o.NoCreatedAnnotation {
+		if cfg.Annotations == nil {
+			cfg.Annotations = map[string]string{}
+		}
+		cfg.Annotations["org.opencontainers.image.created"] = cfg.Created.Format(time.RFC3339Nano)
+	}
+}
+
+// storeImage writes the image record in one transaction, with the names and keys of data that the image
+// library itself uses (decisions.md §1.11), so that other tools find everything where they expect it.
+func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created time.Time) (*Image, error) {
+	id, man := b.ConfigDigest.Encoded(), b.ManifestDigest
+	asManifest := func([]byte) (digest.Digest, error) { return man, nil }
+	byDigest := storage.ImageDigestManifestBigDataNamePrefix + "-" + man.String()
+	o := storage.ImageOptions{
+		CreationDate: created, Digest: man,
+		BigData: []storage.ImageBigDataOption{
+			{Key: b.ConfigDigest.String(), Data: b.Config, Digest: b.ConfigDigest},
+			{Key: byDigest, Data: b.Manifest, Digest: man},
+			{Key: storage.ImageDigestBigDataKey, Data: b.Manifest, Digest: man},
+		},
+	}
+	meta := fmt.Sprintf(`{"signatures-sizes":{"%s":[]}}`, man)
+	rec, err := s.st.CreateImage(id, names, top, meta, &o)
+	if errors.Is(err, storage.ErrDuplicateID) {
+		rec, err = s.st.Image(id)
+		if err == nil && !slices.Contains(rec.Digests, man) {
+			err = errors.Join(s.st.SetImageBigData(id, byDigest, b.Manifest, asManifest),
+				s.st.SetImageBigData(id, storage.ImageDigestBigDataKey, b.Manifest, asManifest))
+		}
+		if err == nil && len(names) > 0 {
+			err = s.st.AddNames(id, names)
+		}
+		if err == nil {
+			rec, err = s.st.Image(id)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing image %s: %w", id, translate(err))
+	}
+	s.o.Log.Debug("created new image ID " + id)
+	return s.image(rec), nil
+}
+

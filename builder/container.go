@@ -1,0 +1,212 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/state"
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// A Container is a working container: a [Workspace] with a name and a record that other tools of the
+// family read and write too (containers.md §3). Its record is locked only while it is being changed, so several
+// commands may use it at the same time; what a command saw may have changed since.
+type Container struct {
+	Workspace
+	id    string
+	names []string
+	image string // storage ID of the base, empty for scratch
+	dir   string // the container's directory in storage
+	rec   *state.Record
+}
+
+// Container finds a working container by name, ID or unique ID prefix. One that another tool made is
+// adopted: its image's configuration becomes its own (containers.md §3). The error is ErrNoContainer.
+func (s *Store) Container(nameOrID string) (*Container, error) {
+	rec, err := s.st.Container(nameOrID)
+	if err != nil {
+		return nil, fmt.Errorf("reading build container %q: %w", nameOrID, translate(err))
+	}
+	return s.container(rec)
+}
+
+func (s *Store) container(rec *storage.Container) (*Container, error) {
+	dir, err := s.st.ContainerDirectory(rec.ID)
+	if err != nil {
+		return nil, fmt.Errorf("reading container %s: %w", rec.ID, translate(err))
+	}
+	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir}
+	c.s, c.layer, c.mount = s, rec.LayerID, rec.ID
+	err = c.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = c.adopt(rec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading container %s: %w", c.Name(), err)
+	}
+	return c, nil
+}
+
+// load reads the record.
+func (c *Container) load() error {
+	rec, err := state.Load(c.dir)
+	if err != nil {
+		return err
+	}
+	cfg, err := rec.Image()
+	if err != nil {
+		return err
+	}
+	c.rec, c.cfg = rec, cfg
+	c.about = about{
+		name: c.Name(), id: c.id, image: rec.FromImage, imageID: rec.FromImageID,
+		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel,
+	}
+	c.o = WorkspaceOptions{Sandbox: sandbox(rec)}
+	return nil
+}
+
+// Configure edits the configuration and saves it: all of the changes, or none when one fails.
+func (c *Container) Configure(changes ...config.Change) error {
+	return c.update(func() error { return c.Workspace.Configure(changes...) })
+}
+
+// update runs edit on the freshly read record, under its lock, and saves the result.
+func (c *Container) update(edit func() error) error {
+	lock, err := flock.Acquire(filepath.Join(c.dir, "slipway.lock"), flock.Exclusive)
+	if err != nil {
+		return fmt.Errorf("locking container %s: %w", c.Name(), err)
+	}
+	defer lock.Close()
+	if err := c.load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := edit(); err != nil {
+		return err
+	}
+	return c.save()
+}
+
+func (c *Container) save() error {
+	if err := c.rec.SetImage(c.cfg); err != nil {
+		return err
+	}
+	if err := c.rec.Save(c.dir); err != nil {
+		return fmt.Errorf("saving container %s: %w", c.Name(), err)
+	}
+	return nil
+}
+
+// hold keeps the container from being removed for as long as the lock is open. To remove it needs the
+// lock for itself: ErrInUse says that a command is running (decisions.md §1.4).
+func (c *Container) hold(removing bool) (*flock.Lock, error) {
+	mode := flock.Shared
+	if removing {
+		mode = flock.Exclusive
+	}
+	lock, err := flock.Try(filepath.Join(c.dir, "slipway.use"), mode)
+	if errors.Is(err, flock.ErrLocked) {
+		return nil, fmt.Errorf("container %s: %w", c.Name(), ErrInUse)
+	}
+	return lock, err
+}
+
+// ID is the storage ID, 64 hex digits.
+func (c *Container) ID() string { return c.id }
+
+// Name is the container's first name.
+func (c *Container) Name() string {
+	if len(c.names) == 0 {
+		return c.id
+	}
+	return c.names[0]
+}
+
+// FromImage is the reference of the base as it was resolved, FromImageID its storage ID; both are empty for scratch.
+func (c *Container) FromImage() string { return c.rec.FromImage }
+
+// FromImageID is the storage ID of the base image.
+func (c *Container) FromImageID() string { return c.rec.FromImageID }
+
+// Mount mounts the root file system and returns where. It stays mounted until as many calls of Unmount (containers.md §6).
+func (c *Container) Mount() (string, error) {
+	var dir string
+	err := c.update(func() (err error) {
+		if dir, err = c.s.st.Mount(c.id, c.rec.MountLabel); err != nil {
+			return fmt.Errorf("mounting container %s: %w", c.Name(), err)
+		}
+		c.rec.MountPoint = dir
+		return nil
+	})
+	return dir, err
+}
+
+// Unmount takes back one Mount. It tells whether the container had been mounted.
+func (c *Container) Unmount() (bool, error) {
+	was := false
+	err := c.update(func() error {
+		n, err := c.s.st.Mounted(c.id)
+		if err != nil || n == 0 {
+			return translate(err)
+		}
+		was = true
+		if _, err := c.s.st.Unmount(c.id, false); err != nil {
+			return fmt.Errorf("unmounting container %s: %w", c.Name(), err)
+		}
+		c.rec.MountPoint = ""
+		return nil
+	})
+	return was, err
+}
+
+// MountPoint is where the container is mounted; empty if it is not.
+func (c *Container) MountPoint() (string, error) {
+	rec, err := c.s.st.Layer(c.layer)
+	if err != nil || rec.MountCount == 0 {
+		return "", translate(err)
+	}
+	return rec.MountPoint, nil
+}
+
+// Rename gives the container another name; the error is ErrNameInUse if a container has it already.
+func (c *Container) Rename(name string) error {
+	if name == c.Name() {
+		return errors.New("renaming a container with the same name as its current name")
+	}
+	if other, err := c.s.st.Container(name); err == nil && slices.Contains(other.Names, name) {
+		return fmt.Errorf("the container name %q is already in use by container %q", name, other.ID)
+	}
+	return c.update(func() error {
+		if err := c.s.st.SetNames(c.id, []string{name}); err != nil {
+			return fmt.Errorf("renaming container %s: %w", c.Name(), translate(err))
+		}
+		c.names, c.rec.Container = []string{name}, name
+		return nil
+	})
+}
+
+// Remove unmounts and deletes the container; the error is ErrInUse while a command runs in it.
+func (c *Container) Remove() error {
+	hold, err := c.hold(true)
+	if err != nil {
+		return err
+	}
+	defer hold.Close()
+	return c.remove()
+}
+
+func (c *Container) remove() error {
+	if _, err := c.s.st.Unmount(c.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
+		c.s.o.Log.Debug("unmounting before removal", "container", c.id, "error", err)
+	}
+	if err := c.s.st.DeleteContainer(c.id); err != nil {
+		return fmt.Errorf("removing container %s: %w", c.Name(), translate(err))
+	}
+	return nil
+}

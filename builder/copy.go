@@ -1,0 +1,126 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder/internal/spec"
+	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// Copy copies a source to dest in the container, as COPY and ADD do (dockerfile.md §6): relative
+// destinations are below the working directory. It returns what was copied, by digest.
+func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o CopyOptions) (copier.Content, error) {
+	var content copier.Content
+	in, err := src.Open(ctx)
+	if err != nil {
+		return content, err
+	}
+	if in.Close != nil {
+		defer in.Close()
+	}
+	err = w.inRoot(func(root *rootfs.Root) error {
+		co, err := w.copierOptions(root, o)
+		if err != nil {
+			return err
+		}
+		dest := w.destination(dest)
+		if in.Root != nil {
+			content, err = copier.Copy(ctx, root, dest, in.Root, in.Patterns, co)
+			return err
+		}
+		if o.Unpack {
+			content, err = copier.Extract(ctx, root, dest, in.Body, co)
+			return err
+		}
+		content, err = copier.PutFile(ctx, root, dest, in.Name, in.Mode, in.Mtime, in.Body, co)
+		return err
+	})
+	if err != nil {
+		return content, fmt.Errorf("copying %s: %w", src, err)
+	}
+	return content, nil
+}
+
+// destination makes dest absolute and keeps a trailing slash, which says that it is a directory.
+func (w *Workspace) destination(dest string) string {
+	dir := strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") || dest == "." || dest == ""
+	if !path.IsAbs(dest) {
+		dest = path.Join("/", w.cfg.Config.WorkingDir, dest)
+	}
+	dest = path.Clean(dest)
+	if dir && dest != "/" {
+		dest += "/"
+	}
+	return dest
+}
+
+func (w *Workspace) copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
+	co := copier.Options{
+		KeepOwner: o.KeepOwner, Chmod: o.Chmod, Excludes: o.Excludes, Parents: o.Parents, NoFollow: o.NoFollow,
+		Mtime: o.Mtime, AllowEmptyWildcard: o.AllowEmptyWildcard, NoWildcard: o.NoWildcard, Unpack: o.Unpack,
+	}
+	if o.Chown != "" {
+		uid, gid, err := lookupOwner(root, o.Chown)
+		if err != nil {
+			return co, err
+		}
+		co.UID, co.GID = &uid, &gid
+	}
+	if o.IgnoreFile != "" {
+		f, err := os.Open(o.IgnoreFile)
+		if err != nil {
+			return co, fmt.Errorf("opening ignore file: %w", err)
+		}
+		defer f.Close()
+		if co.Ignore, err = copier.ParseIgnore(f); err != nil {
+			return co, fmt.Errorf("%s: %w", o.IgnoreFile, err)
+		}
+	}
+	return co, nil
+}
+
+// lookupOwner resolves the value of --chown in the container: numbers need no look-up, a lone number is
+// user and group, a lone name brings the user's primary group, and an unknown name is an error (dockerfile.md §6.5, §19.2).
+func lookupOwner(root *rootfs.Root, chown string) (uid, gid int, err error) {
+	user, group, both := strings.Cut(chown, ":")
+	if n, nerr := strconv.Atoi(user); nerr == nil && !both {
+		return n, n, nil
+	}
+	if user == "" {
+		user = "0"
+	}
+	if both && group == "" {
+		group = "0"
+	}
+	text := user
+	if both {
+		text += ":" + group
+	}
+	u, err := spec.LookupUser(root, text)
+	if err != nil {
+		return 0, 0, fmt.Errorf("looking up UID/GID for %q: %w", chown, err)
+	}
+	return int(u.UID), int(u.GID), nil
+}
+
+// owner is the configured user's identity.
+func (w *Workspace) owner(root *rootfs.Root) (uid, gid int, err error) {
+	if w.cfg.Config.User == "" {
+		return 0, 0, nil
+	}
+	u, err := spec.LookupUser(root, w.cfg.Config.User)
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(u.UID), int(u.GID), nil
+}
+
+var errNoSource = errors.New("src must be specified")

@@ -1,0 +1,205 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containers/storage"
+	"github.com/containers/storage/types"
+
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/state"
+)
+
+// From makes a working container of an image, pulling it as o.Pull says; [Scratch] is the empty image
+// (containers.md §4). It does not run ONBUILD triggers. If anything fails no container is left.
+func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Container, error) {
+	var img *Image
+	if image != Scratch && image != "" {
+		var err error
+		if img, err = s.Pull(ctx, image, o.Pull); err != nil {
+			return nil, err
+		}
+	}
+	cfg, err := s.baseConfig(ctx, img, o.Pull.Platform)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.createContainer(img, image, o)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.record(ctx, rec, img, image, cfg, o)
+	if err != nil {
+		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))
+	}
+	return c, nil
+}
+
+// baseConfig is the configuration a container starts with.
+func (s *Store) baseConfig(ctx context.Context, img *Image, p Platform) (*config.Image, error) {
+	host := HostPlatform()
+	if img == nil {
+		return config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant), nil
+	}
+	cfg, err := img.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg.OS, cfg.Architecture = first(cfg.OS, p.OS, host.OS), first(cfg.Architecture, p.Arch, host.Arch)
+	return cfg, nil
+}
+
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// createContainer makes the storage container under the first free name. It is never volatile: other
+// tools would not see it, and could remove its base (decisions.md §1.1).
+func (s *Store) createContainer(img *Image, typed string, o FromOptions) (*storage.Container, error) {
+	imageID := ""
+	if img != nil {
+		imageID = img.ID()
+	}
+	opts := storage.ContainerOptions{LabelOpts: labelOptions(o.Sandbox.Security.Options)}
+	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
+		u, g, err := parseIDMaps(o.UIDMap, o.GIDMap)
+		if err != nil {
+			return nil, err
+		}
+		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: u, GIDMap: g}
+	}
+	base := o.Name
+	if base == "" {
+		base = strings.TrimPrefix(containerPrefix(s.nameFor(img, typed))+"-"+first(o.Suffix, "working-container"), "-")
+	}
+	for n := 0; ; n++ {
+		name := base
+		if n > 0 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		rec, err := s.st.CreateContainer("", []string{name}, imageID, "", "", &opts)
+		if err == nil {
+			return rec, nil
+		}
+		if !errors.Is(err, storage.ErrDuplicateName) {
+			return nil, fmt.Errorf("creating container: %w", translate(err))
+		}
+		if o.Name != "" {
+			other := ""
+			if rec, err := s.st.Container(name); err == nil {
+				other = rec.ID
+			}
+			return nil, fmt.Errorf("creating container: the container name %q is already in use by %s. You have to remove that container to be able to reuse that name: %w", name, other, ErrNameInUse)
+		}
+	}
+}
+
+// nameFor is what a generated container name is made from (exact.md §6.8).
+func (s *Store) nameFor(img *Image, typed string) string {
+	if img == nil {
+		return ""
+	}
+	if ref, err := parseTransport(typed); err == nil && ref != nil {
+		if name := bestName(&img.rec, ""); name != "" {
+			return name
+		}
+		return ref.Transport().Name()
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(typed, storagePrefix), "docker://")
+}
+
+// record writes the container's record (containers.md §3, §4).
+func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, typed string, cfg *config.Image, o FromOptions) (*Container, error) {
+	dir, err := s.st.ContainerDirectory(rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	r := state.New()
+	r.Container, r.ContainerID = rec.Names[0], rec.ID
+	r.MountLabel, r.ProcessLabel = rec.MountLabel(), rec.ProcessLabel()
+	r.DefaultMountsFilePath = o.DefaultMountsFile
+	r.SetIDMaps(rec.UIDMap, rec.GIDMap)
+	r.SetFormat(string(o.Format))
+	if img != nil {
+		if err := s.recordBase(ctx, r, img, typed, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if err := setSandbox(r, o.Sandbox); err != nil {
+		return nil, err
+	}
+	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir, rec: r}
+	c.s, c.layer, c.mount, c.cfg = s, rec.LayerID, rec.ID, cfg
+	if err := c.save(); err != nil {
+		return nil, err
+	}
+	return c, c.load()
+}
+
+// recordBase notes what the container was made from.
+func (s *Store) recordBase(ctx context.Context, r *state.Record, img *Image, typed string, cfg *config.Image) error {
+	raw, err := img.RawConfig(ctx)
+	if err != nil {
+		return err
+	}
+	man, _, err := img.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	r.FromImage, r.FromImageID, r.FromImageDigest = bestName(&img.rec, strings.TrimPrefix(typed, "docker://")), img.ID(), img.Digest().String()
+	r.Config, r.Manifest, r.TopLayer = raw, man, img.TopLayer()
+	if cfg.Annotations == nil {
+		cfg.Annotations = map[string]string{}
+	}
+	cfg.Annotations["org.opencontainers.image.base.digest"] = r.FromImageDigest
+	delete(cfg.Annotations, "org.opencontainers.image.base.name")
+	if r.FromImage != "" {
+		cfg.Annotations["org.opencontainers.image.base.name"] = r.FromImage
+	}
+	return nil
+}
+
+// adopt makes a record for a container of another tool.
+func (c *Container) adopt(rec *storage.Container) error {
+	var img *Image
+	ctx := context.Background()
+	if rec.ImageID != "" {
+		found, err := c.s.Image(rec.ImageID)
+		if err != nil {
+			return err
+		}
+		img = found
+	}
+	cfg, err := c.s.baseConfig(ctx, img, Platform{})
+	if err != nil {
+		return err
+	}
+	if len(rec.Names) == 0 {
+		rec.Names = []string{rec.ID}
+	}
+	adopted, err := c.s.record(ctx, rec, img, rec.ImageID, cfg, FromOptions{})
+	if err != nil {
+		return err
+	}
+	*c = *adopted
+	return nil
+}
+
+// labelOptions are the SELinux ones among --security-opt values.
+func labelOptions(options []string) []string {
+	var labels []string
+	for _, o := range options {
+		if l, ok := strings.CutPrefix(o, "label="); ok {
+			labels = append(labels, l)
+		}
+	}
+	return labels
+}

@@ -1,0 +1,28 @@
+package builder
+
+import (
+	"os"
+	"runtime"
+	"strings"
+)
+
+// HostPlatform is the platform this program runs on.
+func HostPlatform() Platform {
+	p := Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
+	if p.Arch == "arm64" {
+		p.Variant = "v8"
+	}
+	return p
+}
+
+// oneID tells whether this process lives in a user namespace with a single identity: owners can then
+// only be recorded, not set.
+func oneID() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	f := strings.Fields(lines[0])
+	return len(lines) == 1 && len(f) == 3 && f[2] == "1"
+}

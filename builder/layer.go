@@ -1,0 +1,89 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/containers/storage"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// A Layer is a sealed layer in storage: that of an image, or a cached step of a build.
+type Layer struct {
+	ID, Parent string
+	DiffID     digest.Digest
+	// Size is that of the uncompressed tar, in bytes.
+	Size int64
+	// Created is when the layer was stored: the time of the step that made it.
+	Created time.Time
+}
+
+// layerName is the storage name of a cached step: look-up is one access however full the store
+// (design.md §3). Other tools may delete it; that is a miss.
+func layerName(key string) string { return "slipway:" + key }
+
+// Layer finds the layer of a cached step by its key; the error is ErrNoLayer.
+func (s *Store) Layer(key string) (*Layer, error) { return s.layerByID(layerName(key)) }
+
+func (s *Store) layerByID(id string) (*Layer, error) {
+	rec, err := s.st.Layer(id)
+	if err != nil {
+		if errors.Is(err, storage.ErrLayerUnknown) {
+			return nil, ErrNoLayer
+		}
+		return nil, fmt.Errorf("looking up layer %s: %w", id, err)
+	}
+	return &Layer{ID: rec.ID, Parent: rec.Parent, DiffID: rec.UncompressedDigest, Size: rec.UncompressedSize, Created: rec.Created.UTC()}, nil
+}
+
+// Layers returns the chain of layers that ends in top, lowest first.
+func (s *Store) Layers(top string) ([]*Layer, error) {
+	var chain []*Layer
+	for id := top; id != ""; {
+		l, err := s.layerByID(id)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, l)
+		id = l.Parent
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+// OpenLayer gives read access to the file system of a sealed layer and those below it; "" is an empty
+// one. The caller calls the returned function when done.
+func (s *Store) OpenLayer(_ context.Context, id string) (*rootfs.Root, func() error, error) {
+	if id == "" {
+		return s.emptyRoot()
+	}
+	dir, err := s.st.Mount(id, "")
+	if err != nil {
+		return nil, nil, fmt.Errorf("mounting layer %s: %w", id, err)
+	}
+	unmount := func() error { _, err := s.st.Unmount(id, false); return err }
+	root, err := rootfs.Open(dir, s.own)
+	if err != nil {
+		return nil, nil, errors.Join(err, unmount())
+	}
+	return root, func() error { return errors.Join(root.Close(), unmount()) }, nil
+}
+
+// emptyRoot is the file system of an image without layers.
+func (s *Store) emptyRoot() (*rootfs.Root, func() error, error) {
+	dir, err := os.MkdirTemp(s.o.TempDir, "slipway-empty-")
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := rootfs.Open(dir, s.own)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.Remove(dir))
+	}
+	return root, func() error { return errors.Join(root.Close(), os.Remove(dir)) }, nil
+}

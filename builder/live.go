@@ -1,0 +1,74 @@
+package builder
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// Internal layers (workspaces) carry a file in <root>/slipway/live that is locked for as long as their
+// maker lives. A lock, not a process number: stores are shared between pods, process numbers are not
+// (decisions.md §1.3).
+
+// newID makes a storage ID.
+func newID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// live marks a layer that is about to be made as alive.
+func (s *Store) live(id string) (*flock.Lock, error) {
+	dir, err := s.dir("live")
+	if err != nil {
+		return nil, fmt.Errorf("preparing storage: %w", err)
+	}
+	return flock.Acquire(filepath.Join(dir, id), flock.Exclusive)
+}
+
+// sweep removes the workspaces that dead builds left. It reads one small directory, never the store's lists.
+func (s *Store) sweep() error {
+	dir, err := s.dir("live")
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		lock, err := flock.Try(filepath.Join(dir, e.Name()), flock.Exclusive)
+		if err != nil {
+			continue // alive
+		}
+		if err := s.deleteWorkspace(e.Name()); err != nil {
+			errs = append(errs, err, lock.Close())
+			continue
+		}
+		s.o.Log.Debug("removed what a dead build left", "layer", e.Name())
+		errs = append(errs, lock.Remove())
+	}
+	return errors.Join(errs...)
+}
+
+// deleteWorkspace removes a workspace's layer, mounted or not; one that is gone already is fine.
+func (s *Store) deleteWorkspace(id string) error {
+	if _, err := s.st.Layer(id); errors.Is(err, storage.ErrLayerUnknown) {
+		return nil
+	}
+	if _, err := s.st.Unmount(id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
+		s.o.Log.Debug("unmounting", "layer", id, "error", err)
+	}
+	if err := s.st.DeleteLayer(id); err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
+		return fmt.Errorf("removing layer %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/image/v5/directory"
+	"github.com/containers/image/v5/docker"
+	dockerarchive "github.com/containers/image/v5/docker/archive"
+	"github.com/containers/image/v5/docker/daemon"
+	"github.com/containers/image/v5/docker/reference"
+	ociarchive "github.com/containers/image/v5/oci/archive"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/shortnames"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+)
+
+// Scratch is the name of the empty base.
+const Scratch = "scratch"
+
+// transport returns the image transport of that name, or nil. Transports are listed one by one: the
+// library's own list of all of them costs start-up time and brings some that nobody uses here (platform.md §1).
+func transport(name string) types.ImageTransport {
+	switch name {
+	case "docker":
+		return docker.Transport
+	case "docker-archive":
+		return dockerarchive.Transport
+	case "docker-daemon":
+		return daemon.Transport
+	case "dir":
+		return directory.Transport
+	case "oci":
+		return layout.Transport
+	case "oci-archive":
+		return ociarchive.Transport
+	}
+	return nil
+}
+
+const storagePrefix = "containers-storage:"
+
+// parseTransport reads TRANSPORT:REST. It returns nil, nil when text has no transport word in front, and
+// also when the rest isn't valid for it and text as a whole is a plain image name ("docker:latest").
+func parseTransport(text string) (types.ImageReference, error) {
+	word, rest, ok := strings.Cut(text, ":")
+	t := transport(word)
+	if !ok || t == nil {
+		if strings.Contains(text, "://") {
+			return nil, fmt.Errorf("invalid image name %q, unknown transport %q", text, word)
+		}
+		return nil, nil
+	}
+	ref, err := t.ParseReference(rest)
+	if err != nil {
+		if _, nerr := reference.ParseNormalizedNamed(text); nerr == nil {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("parsing image name %q: %w", text, err)
+	}
+	return ref, nil
+}
+
+// localName normalises the name an image gets in local storage: without registry it is localhost/'s,
+// without tag latest (cli.md §6).
+func localName(name string) (reference.Named, error) {
+	name = strings.TrimPrefix(name, storagePrefix)
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if shortnames.IsShortName(name) {
+		if named, err = reference.ParseNormalizedNamed("localhost/" + name); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return reference.TagNameOnly(named), nil
+}
+
+// candidates lists the full names that a name given by the user may stand for, in order of preference,
+// local first. A fully qualified name stands for itself.
+func (s *Store) candidates(name string) ([]reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if !shortnames.IsShortName(name) {
+		return []reference.Named{reference.TagNameOnly(named)}, nil
+	}
+	local, err := localName(name)
+	if err != nil {
+		return nil, err
+	}
+	return append([]reference.Named{local}, s.remoteCandidates(name, named)...), nil
+}
+
+// remoteCandidates resolves a short name with registries.conf. Without any search registry configured
+// docker.io is the one, so that no file is needed (decisions.md §3.6).
+func (s *Store) remoteCandidates(name string, named reference.Named) []reference.Named {
+	fallback := []reference.Named{reference.TagNameOnly(named)}
+	search, err := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys)
+	if err != nil || len(search) == 0 {
+		if all, err := shortnames.ResolveLocally(&s.sys, name); err == nil {
+			for _, n := range all {
+				if reference.Domain(n) != "localhost" && n.String() != fallback[0].String() {
+					return append([]reference.Named{n}, fallback...) // an alias
+				}
+			}
+		}
+		return fallback
+	}
+	var found []reference.Named
+	resolved, err := shortnames.Resolve(&s.sys, name)
+	if err != nil {
+		s.o.Log.Debug("resolving short name", "name", name, "error", err)
+		return fallback
+	}
+	for _, c := range resolved.PullCandidates {
+		found = append(found, c.Value)
+	}
+	return found
+}
+
+// findImage returns the storage record of a local image given by name, ID, unique ID prefix (with or
+// without "sha256:") or containers-storage: reference; ErrNoImage if there is none.
+func (s *Store) findImage(name string) (*storage.Image, error) {
+	name = strings.TrimPrefix(name, storagePrefix)
+	if strings.HasPrefix(name, "@") {
+		name = name[1:]
+	}
+	if id, ok := imageID(name); ok {
+		if img, err := s.st.Image(id); err == nil {
+			return img, nil
+		}
+	}
+	if strings.HasPrefix(name, "sha256:") {
+		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
+	}
+	names, err := s.candidates(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		img, err := s.lookup(n)
+		if err == nil {
+			return img, nil
+		}
+		if !errors.Is(err, ErrNoImage) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
+}
+
+// lookup finds the image that bears a full name, or the digest in it.
+func (s *Store) lookup(n reference.Named) (*storage.Image, error) {
+	if _, digested := n.(reference.Digested); !digested {
+		img, err := s.st.Image(n.String())
+		if err != nil {
+			return nil, translate(err)
+		}
+		return img, nil
+	}
+	ref, err := istorage.Transport.NewStoreReference(s.st, n, "")
+	if err != nil {
+		return nil, err
+	}
+	_, img, err := istorage.ResolveReference(ref)
+	if err != nil {
+		return nil, ErrNoImage
+	}
+	return img, nil
+}
+
+// imageID tells whether text can be an image ID or a prefix of one, and returns it without "sha256:".
+func imageID(text string) (string, bool) {
+	text = strings.TrimPrefix(text, "sha256:")
+	if len(text) < 3 || len(text) > 64 {
+		return "", false
+	}
+	for _, c := range text {
+		if !strings.ContainsRune("0123456789abcdef", c) {
+			return "", false
+		}
+	}
+	return text, true
+}
+
+// storageRef is the image library's name for a local image.
+func (s *Store) storageRef(id string) (types.ImageReference, error) {
+	return istorage.Transport.NewStoreReference(s.st, nil, id)
+}
+
+// destination parses where to push to: without a transport a registry is meant, unless the name can
+// only be a transport misspelt (cli.md §6).
+func destination(dest string) (types.ImageReference, error) {
+	ref, err := parseTransport(dest)
+	if err != nil || ref != nil {
+		return ref, err
+	}
+	named, err := reference.ParseNormalizedNamed(dest)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dest, err)
+	}
+	return docker.NewReference(reference.TagNameOnly(named))
+}
+
+// containerPrefix is the first part of a generated container name (cli.md §9.1, exact.md §6.8).
+func containerPrefix(image string) string {
+	if image == "" || image == Scratch {
+		return ""
+	}
+	if id, ok := imageID(image); ok && len(id) >= 12 {
+		return id[:12]
+	}
+	prefix, _, _ := strings.Cut(image, ":")
+	prefix = prefix[strings.LastIndex(prefix, "/")+1:]
+	prefix, _, _ = strings.Cut(prefix, "@")
+	return prefix
+}
+
+// isLocalTransport tells whether a source can be read without a network, whatever the pull policy.
+func isLocalTransport(ref types.ImageReference) bool {
+	switch ref.Transport().Name() {
+	case "docker", "docker-daemon":
+		return false
+	}
+	return true
+}
+
+// exists tells whether the file behind an archive or directory reference is there, for a clear message.
+func exists(ref types.ImageReference) error {
+	if !isLocalTransport(ref) {
+		return nil
+	}
+	path, _, _ := strings.Cut(ref.StringWithinTransport(), ":")
+	_, err := os.Stat(filepath.Clean(path))
+	return err
+}

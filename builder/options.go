@@ -1,0 +1,281 @@
+package builder
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/builder/config"
+)
+
+// StoreOptions says which storage to open and how to talk about it. The zero value opens the storage
+// that every tool of the family uses by default: storage.conf is honoured when there is one, and none
+// is needed (cli.md §7).
+type StoreOptions struct {
+	// Root and RunRoot are directories; empty means storage.conf's, else the built-in default.
+	Root, RunRoot string
+	// ImageStore is a second directory for image layers; containers stay in Root.
+	ImageStore string
+	// Driver names the storage driver (overlay, vfs). Giving it discards DriverOptions of storage.conf.
+	Driver string
+	// DriverOptions are passed to the driver, e.g. "overlay.mountopt=nodev".
+	DriverOptions []string
+	// TransientStore keeps container records in RunRoot.
+	TransientStore bool
+	// RegistriesConf, RegistriesConfDir and ShortNameAliases replace the files of those purposes.
+	RegistriesConf, RegistriesConfDir, ShortNameAliases string
+	// UIDMap and GIDMap ("container:host:length") are the default ID maps of new containers.
+	UIDMap, GIDMap []string
+	// Log receives what the user should know though it worked (Warn) and why things are done (Debug). Nil is silent.
+	Log *slog.Logger
+	// Now is the clock; nil is time.Now. Tests and reproducible callers set it.
+	Now func() time.Time
+	// Environ looks up a variable of the caller (proxies, SSH agent); nil means that there are none.
+	Environ func(string) (string, bool)
+	// TempDir holds large temporary files; empty means TMPDIR, /var/tmp or a directory in Root, whichever can be written first.
+	TempDir string
+}
+
+// Registry says how to reach and trust registries (cli.md §8.1).
+type Registry struct {
+	AuthFile, CertDir string
+	// Creds is "user:password".
+	Creds string
+	// TLSVerify nil follows registries.conf; false also allows plain HTTP; true overrides "insecure".
+	TLSVerify *bool
+	// PolicyFile replaces policy.json.
+	PolicyFile string
+	// Retries is the number of further attempts after a network failure; RetryDelay between them, doubling when 0.
+	Retries    int
+	RetryDelay time.Duration
+	// RemoveSignatures drops signatures instead of copying them.
+	RemoveSignatures bool
+}
+
+// A PullPolicy says when the registry is asked (cli.md §8.9).
+type PullPolicy int
+
+// The pull policies.
+const (
+	PullMissing PullPolicy = iota // local first, else pull
+	PullAlways                    // ask the registry, fail if it has none
+	PullNewer                     // ask, and tolerate a failure if there is a local image
+	PullNever                     // local only
+)
+
+// Platform is os/arch[/variant]; empty parts mean the host's.
+type Platform struct{ OS, Arch, Variant string }
+
+// PullOptions controls fetching an image.
+type PullOptions struct {
+	Policy   PullPolicy
+	Platform Platform
+	AllTags  bool
+	Registry Registry
+	// Report receives the copy progress lines of cli.md §5; nil discards them.
+	Report io.Writer
+}
+
+// Isolation chooses the runner (containers.md §8.4).
+type Isolation string
+
+// The isolations. Native is the default and needs nothing installed; Rootless means native as well.
+const (
+	IsolationDefault  Isolation = ""
+	IsolationOCI      Isolation = "oci"
+	IsolationChroot   Isolation = "chroot"
+	IsolationRootless Isolation = "rootless"
+)
+
+// A Namespace is one namespace choice: "" and "private" are a new one, "host" the caller's, a path joins.
+type Namespace string
+
+// Sandbox holds how commands run in a container: given to `from` it becomes the container's default,
+// given to `run` or `build` it overrides that.
+type Sandbox struct {
+	Isolation    Isolation
+	Runtime      string
+	RuntimeFlags []string
+	NoPivot      bool
+	Namespaces   Namespaces
+	Security     Security
+	Limits       Limits
+	Hosts        Hosts
+	// Devices are "HOST[:CONTAINER[:rwm]]".
+	Devices []string
+	// Volumes are "HOST:CONTAINER[:OPTIONS]" (cli.md §8.15).
+	Volumes []string
+	// GroupAdd are numeric supplementary groups, or the one word keep-groups.
+	GroupAdd []string
+	// CgroupManager is cgroupfs or systemd; it matters to OCI runtimes only.
+	CgroupManager string
+}
+
+// Namespaces of a command (cli.md §8.2).
+type Namespaces struct{ Cgroup, IPC, Network, PID, UTS Namespace }
+
+// Security settings of a command (cli.md §8.5).
+type Security struct {
+	CapAdd, CapDrop []string
+	// Options are the values of --security-opt.
+	Options []string
+}
+
+// Limits on a command's resources (cli.md §8.4). Zero means unlimited or the default.
+type Limits struct {
+	CgroupParent            string
+	CPUPeriod               uint64
+	CPUQuota                int64
+	CPUShares               uint64
+	CPUSetCPUs, CPUSetMems  string
+	Memory, MemorySwap      int64 // bytes; MemorySwap -1 is unlimited
+	ShmSize                 int64 // bytes
+	Ulimits                 []string
+}
+
+// Hosts is the name service of a command (cli.md §8.6).
+type Hosts struct {
+	AddHost                            []string
+	DNSServers, DNSSearch, DNSOptions  []string
+	NoHosts, NoHostname, NoHTTPProxy   bool
+}
+
+// FromOptions controls making a working container.
+type FromOptions struct {
+	// Name is exact; empty generates one from the image's name and Suffix ("working-container").
+	Name, Suffix string
+	Pull         PullOptions
+	Sandbox      Sandbox
+	// Format is what commits default to.
+	Format Format
+	// UIDMap and GIDMap are "container:host:length".
+	UIDMap, GIDMap []string
+	DefaultMountsFile string
+}
+
+// Stdio is what a command reads and writes. Terminal asks for a pseudo-terminal.
+type Stdio struct {
+	In       *os.File
+	Out, Err io.Writer
+	Terminal bool
+}
+
+// RunOptions controls one command in a container.
+type RunOptions struct {
+	Sandbox Sandbox
+	User    string
+	Dir     string
+	Env     []string // "K=V"; later entries win over earlier ones and over the image's
+	// Hostname of the command; empty is the container's short ID.
+	Hostname string
+	// Mounts are the values of --mount (cli.md §8.14): bind and tmpfs.
+	Mounts     []string
+	ContextDir string
+	Stdio      Stdio
+	// ValidExitCodes are those that mean success; empty is 0 only.
+	ValidExitCodes []int
+}
+
+// CopyOptions controls one copy or add.
+type CopyOptions struct {
+	// Chown is "user[:group]", looked up in the container; Chmod is octal or symbolic.
+	Chown, Chmod string
+	// KeepOwner keeps the source's owners (sources that are images or containers); otherwise 0:0.
+	KeepOwner bool
+	// Unpack extracts local archives (add).
+	Unpack             bool
+	Parents, NoFollow  bool
+	Excludes           []string
+	// IgnoreFile is read from the host; its patterns are relative to the source's root.
+	IgnoreFile         string
+	AllowEmptyWildcard bool
+	NoWildcard         bool
+	// Mtime is given to everything copied.
+	Mtime *time.Time
+}
+
+// Format is the family of an image's manifest and config.
+type Format string
+
+// The formats. FormatDefault is the container's own, else OCI.
+const (
+	FormatDefault Format = ""
+	FormatOCI     Format = "oci"
+	FormatDocker  Format = "docker"
+)
+
+// Output says what kind of image a commit or build writes and how it can be repeated bit for bit.
+type Output struct {
+	Format Format
+	// Timestamp fixes created, history and every mtime in new layers.
+	Timestamp *time.Time
+	// Epoch fixes created and history only; with Rewrite it also clamps mtimes in new layers.
+	Epoch   *time.Time
+	Rewrite bool
+	Squash  bool
+	// OmitHistory, NoCreatedAnnotation and IdentityLabel are the switches of cli.md §8.11; IdentityLabel nil is the default there.
+	OmitHistory         bool
+	NoCreatedAnnotation bool
+	IdentityLabel       *bool
+	Compression         Compression
+}
+
+// Compression of layers on their way to something other than local storage.
+type Compression struct {
+	Format string // gzip, zstd, zstd:chunked; empty is the default
+	Level  *int
+	Force  bool
+	// Disable keeps layers uncompressed where the destination permits; Enable insists. Neither is the operation's default.
+	Disable, Enable bool
+}
+
+// CommitOptions controls making an image of a working container.
+type CommitOptions struct {
+	Output Output
+	// Changes are applied to the image only, not to the container.
+	Changes []config.Change
+	// AddFiles are "source[:destination]" files put into a layer of their own.
+	AddFiles []string
+	// Remove deletes the container after success; its layer can then be moved instead of copied.
+	Remove   bool
+	Registry Registry
+	Report   io.Writer
+}
+
+// PushOptions controls copying an image to a destination.
+type PushOptions struct {
+	Registry    Registry
+	Format      string // oci, v2s1, v2s2; empty is the image's own
+	Compression Compression
+	Report      io.Writer
+}
+
+// PushResult tells what arrived.
+type PushResult struct {
+	Digest digest.Digest // of the manifest
+}
+
+// WorkspaceOptions controls a workspace.
+type WorkspaceOptions struct {
+	// Sandbox is the default for every Run.
+	Sandbox Sandbox
+	// Hostname of commands; a build uses "buildkitsandbox".
+	Hostname string
+}
+
+// LayerOptions controls sealing a workspace into a layer.
+type LayerOptions struct {
+	Output Output
+	// Created is kept with the layer and comes back from Store.Layer.
+	Created time.Time
+	// History is the created_by text kept with the layer.
+	History string
+}
+
+var _ = types.SystemContext{}
+var _ context.Context

@@ -1,0 +1,287 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker"
+	dockerarchive "github.com/containers/image/v5/docker/archive"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/oci/layout"
+	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+)
+
+// Pull makes sure that an image is in local storage, as o.Policy says, and returns it. ref is a name, an
+// ID, or TRANSPORT:REST (cli.md §6).
+func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, error) {
+	src, err := parseTransport(ref)
+	if err != nil {
+		return nil, err
+	}
+	if src != nil && isLocalTransport(src) {
+		return s.fetchFile(ctx, src, o)
+	}
+	name := strings.TrimPrefix(ref, "docker://")
+	local, err := s.findImage(name)
+	if err != nil && !errors.Is(err, ErrNoImage) {
+		return nil, err
+	}
+	if local != nil && s.satisfies(ctx, local, o) {
+		return s.image(local), nil
+	}
+	if o.Policy == PullNever || strings.HasPrefix(ref, storagePrefix) || strings.HasPrefix(ref, "sha256:") {
+		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
+	}
+	if src != nil {
+		return s.fetch(ctx, src, o)
+	}
+	return s.fetchNamed(ctx, name, local, o)
+}
+
+// satisfies tells whether a local image is good enough under the policy. A platform asked for
+// explicitly must match (exact.md §6.5).
+func (s *Store) satisfies(ctx context.Context, local *storage.Image, o PullOptions) bool {
+	if o.Policy == PullNever {
+		return true
+	}
+	if o.Policy != PullMissing {
+		return false
+	}
+	if o.Platform == (Platform{}) {
+		return true
+	}
+	cfg, err := s.image(local).Config(ctx)
+	return err == nil && (o.Platform.OS == "" || cfg.OS == o.Platform.OS) &&
+		(o.Platform.Arch == "" || cfg.Architecture == o.Platform.Arch) &&
+		(o.Platform.Variant == "" || cfg.Variant == o.Platform.Variant)
+}
+
+// fetchNamed asks the registries that a name may stand for, one after the other.
+func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Image, o PullOptions) (*Image, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	remotes := s.remoteCandidates(name, named)
+	if local != nil {
+		if n, err := reference.ParseNormalizedNamed(bestName(local, name)); err == nil {
+			remotes = []reference.Named{reference.TagNameOnly(n)} // a short name stands for its local match (exact.md §6.4)
+		}
+	}
+	var errs []error
+	for _, n := range remotes {
+		src, err := docker.NewReference(n)
+		if err != nil {
+			return nil, err
+		}
+		if o.Policy == PullNewer && local != nil && !s.differs(ctx, src, local, o) {
+			return s.image(local), nil
+		}
+		if o.Report != nil {
+			fmt.Fprintf(o.Report, "Trying to pull %s...\n", n)
+		}
+		img, err := s.fetch(ctx, src, o)
+		if err == nil {
+			return img, nil
+		}
+		errs = append(errs, err)
+	}
+	if o.Policy == PullNewer && local != nil {
+		return s.image(local), nil
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	return nil, fmt.Errorf("%s: tried %d registries: %w", name, len(errs), errors.Join(errs...))
+}
+
+// differs tells whether the registry has another image than the local one; it has not when it cannot be asked.
+func (s *Store) differs(ctx context.Context, src types.ImageReference, local *storage.Image, o PullOptions) bool {
+	sys, err := s.system(o.Registry, o.Platform)
+	if err != nil {
+		return false
+	}
+	d, err := docker.GetDigest(ctx, sys, src)
+	if err != nil {
+		return false
+	}
+	for _, have := range local.Digests {
+		if have == d {
+			return false
+		}
+	}
+	return true
+}
+
+// fetch copies an image from a registry or daemon into local storage under its own name.
+func (s *Store) fetch(ctx context.Context, src types.ImageReference, o PullOptions) (*Image, error) {
+	named := src.DockerReference()
+	if named == nil {
+		return s.fetchFile(ctx, src, o)
+	}
+	dest, err := istorage.Transport.NewStoreReference(s.st, named, "")
+	if err != nil {
+		return nil, err
+	}
+	return s.copyIn(ctx, dest, src, o)
+}
+
+// fetchFile copies an image from an archive or directory. A name recorded in it becomes the image's
+// name; otherwise the image is known by its ID (exact.md §6.7).
+func (s *Store) fetchFile(ctx context.Context, src types.ImageReference, o PullOptions) (*Image, error) {
+	if err := exists(src); err != nil {
+		return nil, fmt.Errorf("reading image %s:%s: %w", src.Transport().Name(), src.StringWithinTransport(), err)
+	}
+	sys, err := s.system(o.Registry, o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	named, err := recordedName(src, sys)
+	if err != nil {
+		return nil, err
+	}
+	id := ""
+	if named == nil {
+		if id, err = configID(ctx, src, sys); err != nil {
+			return nil, err
+		}
+	}
+	dest, err := istorage.Transport.NewStoreReference(s.st, named, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.copyIn(ctx, dest, src, o)
+}
+
+// recordedName returns the name that an archive or layout gives its image, nil if none.
+func recordedName(src types.ImageReference, sys *types.SystemContext) (reference.Named, error) {
+	if named := src.DockerReference(); named != nil {
+		return named, nil
+	}
+	name := ""
+	switch src.Transport().Name() {
+	case "docker-archive":
+		r, err := dockerarchive.NewReader(sys, strings.SplitN(src.StringWithinTransport(), ":", 2)[0])
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", src.StringWithinTransport(), err)
+		}
+		defer r.Close()
+		list, err := r.List()
+		if err == nil && len(list) > 0 && len(list[0]) > 0 && list[0][0].DockerReference() != nil {
+			return list[0][0].DockerReference(), nil
+		}
+		return nil, nil
+	case "oci":
+		if d, err := layout.LoadManifestDescriptor(src); err == nil {
+			name = d.Annotations["org.opencontainers.image.ref.name"]
+		}
+	case "oci-archive":
+		_, name, _ = strings.Cut(src.StringWithinTransport(), ":")
+	}
+	if !strings.ContainsAny(name, "/:") {
+		return nil, nil // a bare tag is not a name
+	}
+	named, err := localName(name)
+	if err != nil {
+		return nil, nil //nolint:nilerr // an annotation that is no reference is no name
+	}
+	return named, nil
+}
+
+// configID is the ID that an image will have in storage.
+func configID(ctx context.Context, src types.ImageReference, sys *types.SystemContext) (string, error) {
+	img, err := src.NewImage(ctx, sys)
+	if err != nil {
+		return "", fmt.Errorf("reading image %s:%s: %w", src.Transport().Name(), src.StringWithinTransport(), err)
+	}
+	defer img.Close()
+	d := img.ConfigInfo().Digest
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("reading image %s: configuration %w", src.StringWithinTransport(), err)
+	}
+	return d.Encoded(), nil
+}
+
+// copyIn copies src into local storage and returns what it became.
+func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o PullOptions) (*Image, error) {
+	sys, err := s.system(o.Registry, o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	var resolved types.ImageReference
+	_, err = s.transfer(ctx, dest, src, o.Registry, copy.Options{
+		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, rec, err := istorage.ResolveReference(resolved)
+	if err != nil {
+		return nil, fmt.Errorf("finding the image just pulled: %w", err)
+	}
+	return s.image(rec), nil
+}
+
+// PullAll pulls every tag of a repository and returns the images in the registry's order.
+func (s *Store) PullAll(ctx context.Context, ref string, o PullOptions) ([]*Image, error) {
+	src, err := parseTransport(ref)
+	if err != nil {
+		return nil, err
+	}
+	if src != nil && src.Transport().Name() != "docker" {
+		return nil, fmt.Errorf("pulling all tags is not supported for %s transport", src.Transport().Name())
+	}
+	named, err := reference.ParseNormalizedNamed(strings.TrimPrefix(ref, "docker://"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	repo, err := docker.NewReference(reference.TagNameOnly(reference.TrimNamed(named)))
+	if err != nil {
+		return nil, err
+	}
+	sys, err := s.system(o.Registry, o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := docker.GetRepositoryTags(ctx, sys, repo)
+	if err != nil {
+		return nil, fmt.Errorf("listing tags of %s: %w", named.Name(), err)
+	}
+	o.Policy = PullAlways
+	var all []*Image
+	for _, tag := range tags {
+		img, err := s.Pull(ctx, named.Name()+":"+tag, o)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, img)
+	}
+	return all, nil
+}
+
+// annotations returns those of an OCI manifest, nil for anything else.
+func annotations(manifest []byte) map[string]string {
+	var m struct {
+		MediaType   string            `json:"mediaType"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(manifest, &m) != nil {
+		return nil
+	}
+	return m.Annotations
+}
+
+// report never passes a typed nil on to the library.
+func report(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}

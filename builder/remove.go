@@ -1,0 +1,183 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/builder/internal/state"
+)
+
+// Containers lists the working containers, oldest first; with all, also storage containers that other
+// tools made and that have no record of the family.
+func (s *Store) Containers(all bool) ([]ContainerInfo, error) {
+	recs, err := s.st.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	slices.SortStableFunc(recs, func(a, b storage.Container) int { return a.Created.Compare(b.Created) })
+	var list []ContainerInfo
+	for i := range recs {
+		info := s.containerInfo(&recs[i])
+		if info.Working || all {
+			list = append(list, info)
+		}
+	}
+	return list, nil
+}
+
+// ContainerInfo is what lists show of a container.
+type ContainerInfo struct {
+	ID, Name string
+	// Working tells that the container has a record of the family: it was made by Slipway or a relative.
+	Working bool
+	// ImageID and ImageName are the base's; ImageName is "scratch" for none.
+	ImageID, ImageName string
+	// MountPoint is empty when the container is not mounted.
+	MountPoint string
+}
+
+func (s *Store) containerInfo(rec *storage.Container) ContainerInfo {
+	info := ContainerInfo{ID: rec.ID, ImageID: rec.ImageID}
+	if len(rec.Names) > 0 {
+		info.Name = rec.Names[0]
+	}
+	if dir, err := s.st.ContainerDirectory(rec.ID); err == nil {
+		if r, err := state.Load(dir); err == nil {
+			info.Working, info.ImageName = true, r.FromImage
+		}
+	}
+	if rec.ImageID == "" {
+		info.ImageName = Scratch
+	} else if info.ImageName == "" {
+		if img, err := s.st.Image(rec.ImageID); err == nil {
+			info.ImageName = bestName(img, "")
+		}
+	}
+	if l, err := s.st.Layer(rec.LayerID); err == nil && l.MountCount > 0 {
+		info.MountPoint = l.MountPoint
+	}
+	return info
+}
+
+// Removed tells what RemoveImage did.
+type Removed struct {
+	// Untagged names were taken off an image, Deleted images are gone (IDs).
+	Untagged, Deleted []string
+}
+
+// RemoveImage removes a name from an image, and the image with it when that was its last one; an image
+// given by ID is deleted if it has one name at most. force deletes an ID with several names and our own containers
+// that use the image; containers of other tools are never touched. The error is ErrNoImage or ErrImageInUse.
+func (s *Store) RemoveImage(nameOrID string, force bool) (Removed, error) {
+	rec, err := s.findImage(nameOrID)
+	if err != nil {
+		return Removed{}, err
+	}
+	typed := namesTyped(rec, nameOrID)
+	if len(typed) > 0 && len(rec.Names) > len(typed) {
+		return Removed{Untagged: typed}, translate(s.st.RemoveNames(rec.ID, typed))
+	}
+	if len(typed) == 0 && len(rec.Names) > 1 && !force {
+		return Removed{}, fmt.Errorf("unable to delete image %q by ID with more than one tag (%s): use force removal", rec.ID, strings.Join(rec.Names, ", "))
+	}
+	if err := s.freeImage(rec, force); err != nil {
+		return Removed{}, err
+	}
+	if err := s.deleteImage(rec.ID); err != nil {
+		return Removed{}, err
+	}
+	return Removed{Untagged: rec.Names, Deleted: []string{rec.ID}}, nil
+}
+
+// namesTyped returns the name among the image's that the user meant; none when an ID was given.
+func namesTyped(rec *storage.Image, typed string) []string {
+	typed = strings.TrimPrefix(typed, storagePrefix)
+	if id, ok := imageID(typed); ok && strings.HasPrefix(rec.ID, id) {
+		return nil
+	}
+	for _, n := range rec.Names {
+		if n == typed || n == typed+":latest" || strings.HasSuffix(n, "/"+typed) || strings.HasSuffix(n, "/"+typed+":latest") {
+			return []string{n}
+		}
+	}
+	return nil
+}
+
+// freeImage refuses to go on while containers use the image, or removes ours when forced to.
+func (s *Store) freeImage(rec *storage.Image, force bool) error {
+	all, err := s.st.Containers()
+	if err != nil {
+		return fmt.Errorf("listing containers: %w", err)
+	}
+	for i := range all {
+		if all[i].ImageID != rec.ID {
+			continue
+		}
+		if !force || !s.containerInfo(&all[i]).Working {
+			return fmt.Errorf("image used by %s: %w: consider listing external containers and force-removing image", all[i].ID, ErrImageInUse)
+		}
+		c, err := s.container(&all[i])
+		if err != nil {
+			return err
+		}
+		if err := c.Remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) deleteImage(id string) error {
+	if _, err := s.st.DeleteImage(id, true); err != nil {
+		return fmt.Errorf("deleting image %s: %w", id, translate(err))
+	}
+	return nil
+}
+
+// dropUnnamed deletes an image made on the way to somewhere else.
+func (s *Store) dropUnnamed(img *Image) error {
+	err := s.deleteImage(img.ID())
+	if errors.Is(err, storage.ErrImageUsedByContainer) {
+		return nil
+	}
+	return err
+}
+
+// Dangling tells which images have no name and no image built on them. Image IDs map to whether they are intermediate:
+// nameless with children.
+func (s *Store) Dangling() (dangling, intermediate map[string]bool, err error) {
+	images, err := s.st.Images()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing images: %w", err)
+	}
+	layers, err := s.st.Layers()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing layers: %w", err)
+	}
+	parent := make(map[string]string, len(layers))
+	for i := range layers {
+		parent[layers[i].ID] = layers[i].Parent
+	}
+	below := map[string]bool{} // layers that lie under the top layer of some image
+	for i := range images {
+		for id := parent[images[i].TopLayer]; id != ""; id = parent[id] {
+			below[id] = true
+		}
+	}
+	dangling, intermediate = map[string]bool{}, map[string]bool{}
+	for i := range images {
+		if len(images[i].Names) > 0 {
+			continue
+		}
+		if below[images[i].TopLayer] {
+			intermediate[images[i].ID] = true
+		} else {
+			dangling[images[i].ID] = true
+		}
+	}
+	return dangling, intermediate, nil
+}

@@ -1,0 +1,200 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/idtools"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// A Store is an open containers/storage plus the policies (registries, clock, log) that every
+// operation needs. It may be used by several goroutines. Close it when done.
+type Store struct {
+	st  storage.Store
+	sys types.SystemContext
+	o   StoreOptions
+	own rootfs.Ownership
+}
+
+// Open opens or creates the storage that o describes. Without any configuration file the storage is
+// where every tool of the family looks for it: below /var/lib for root, below the home directory otherwise.
+func Open(o StoreOptions) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Environ == nil {
+		o.Environ = func(string) (string, bool) { return "", false }
+	}
+	so, err := o.storage()
+	if err != nil {
+		return nil, err
+	}
+	st, err := storage.GetStore(so)
+	if err != nil {
+		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
+	}
+	s := &Store{st: st, o: o}
+	if s.own, err = s.ownership(); err != nil {
+		return nil, err
+	}
+	if err := s.setTempDir(); err != nil {
+		return nil, err
+	}
+	s.sys = types.SystemContext{
+		SystemRegistriesConfPath:    o.RegistriesConf,
+		SystemRegistriesConfDirPath: o.RegistriesConfDir,
+		UserShortNameAliasConfPath:  o.ShortNameAliases,
+		BigFilesTemporaryDir:        s.o.TempDir,
+		DockerRegistryUserAgent:     "slipway",
+	}
+	o.Log.Debug("opened storage", "root", st.GraphRoot(), "runroot", st.RunRoot(), "driver", st.GraphDriverName())
+	if err := s.sweep(); err != nil {
+		o.Log.Debug("sweeping what dead builds left", "error", err)
+	}
+	return s, nil
+}
+
+// storage returns the library's options: storage.conf's or the built-in defaults, under what o says.
+func (o *StoreOptions) storage() (storage.StoreOptions, error) {
+	so, err := storage.DefaultStoreOptions()
+	if err != nil {
+		return so, fmt.Errorf("reading storage.conf: %w", err)
+	}
+	if o.Root != "" {
+		if so.GraphRoot, err = filepath.Abs(o.Root); err != nil {
+			return so, err
+		}
+	}
+	if o.RunRoot != "" {
+		if so.RunRoot, err = filepath.Abs(o.RunRoot); err != nil {
+			return so, err
+		}
+	}
+	if o.ImageStore != "" {
+		so.ImageStore = o.ImageStore
+	}
+	if o.Driver != "" {
+		so.GraphDriverName, so.GraphDriverOptions = o.Driver, nil
+	} else if o.Root != "" && so.GraphDriverName != "" && len(so.GraphDriverOptions) == 0 {
+		so.GraphDriverName = driverIn(so.GraphRoot, so.GraphDriverName)
+	}
+	so.GraphDriverOptions = append(so.GraphDriverOptions, o.DriverOptions...)
+	so.TransientStore = so.TransientStore || o.TransientStore
+	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
+		if so.UIDMap, so.GIDMap, err = parseIDMaps(o.UIDMap, o.GIDMap); err != nil {
+			return so, err
+		}
+	}
+	return so, os.MkdirAll(so.GraphRoot, 0o700)
+}
+
+// driverIn returns the driver that the storage at root was made with, or def for a new one, so that
+// naming a root is enough to open it.
+func driverIn(root, def string) string {
+	for _, name := range []string{"overlay", "vfs", "btrfs", "zfs"} {
+		if _, err := os.Stat(filepath.Join(root, name+"-images")); err == nil {
+			return name
+		}
+	}
+	return def
+}
+
+func parseIDMaps(uids, gids []string) (u, g []idtools.IDMap, err error) {
+	if len(uids) == 0 {
+		return nil, nil, errors.New("option --userns-gid-map can not be used without --userns-uid-map")
+	}
+	if len(gids) == 0 {
+		gids = uids
+	}
+	if u, err = idtools.ParseIDMap(uids, "userns-uid-map"); err == nil {
+		g, err = idtools.ParseIDMap(gids, "userns-gid-map")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("initializing ID mappings: %w", err)
+	}
+	return u, g, nil
+}
+
+// dir returns a private directory of ours below the storage root, made on first use.
+func (s *Store) dir(name string) (string, error) {
+	d := filepath.Join(s.st.GraphRoot(), "slipway", name)
+	return d, os.MkdirAll(d, 0o700)
+}
+
+// runDir is like dir for what must not survive a reboot.
+func (s *Store) runDir(name string) (string, error) {
+	d := filepath.Join(s.st.RunRoot(), "slipway", name)
+	return d, os.MkdirAll(d, 0o700)
+}
+
+// ownership decides how owners that this process may not set are treated, and pins the choice: a
+// storage with recorded owners must not be used as if it had real ones (decisions.md §1.7).
+func (s *Store) ownership() (rootfs.Ownership, error) {
+	want := rootfs.Apply
+	if oneID() {
+		want = rootfs.Record
+	}
+	file := filepath.Join(s.st.GraphRoot(), "slipway", "ownership")
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := s.dir(""); err != nil {
+			return want, fmt.Errorf("preparing storage %s: %w", s.st.GraphRoot(), err)
+		}
+		return want, os.WriteFile(file, []byte(want.String()+"\n"), 0o600)
+	case err != nil:
+		return want, fmt.Errorf("reading how storage was made: %w", err)
+	case string(text) != want.String()+"\n":
+		return want, fmt.Errorf("storage %s was made with owners set to %q, but here they are %q: use another --root, or the account it was made with",
+			s.st.GraphRoot(), string(text[:max(0, len(text)-1)]), want)
+	}
+	return want, nil
+}
+
+// setTempDir picks the first directory for large temporary files that can be written (decisions.md §1.12).
+func (s *Store) setTempDir() error {
+	own, err := s.dir("tmp")
+	if err != nil {
+		return fmt.Errorf("preparing storage %s: %w", s.st.GraphRoot(), err)
+	}
+	for _, d := range []string{s.o.TempDir, "/var/tmp", own} {
+		if d == "" {
+			continue
+		}
+		f, err := os.CreateTemp(d, "slipway-")
+		if err != nil {
+			continue
+		}
+		f.Close()
+		s.o.TempDir = d
+		return os.Remove(f.Name())
+	}
+	return fmt.Errorf("no directory for temporary files can be written: set TMPDIR")
+}
+
+// Close releases the store. Mounts made by Container.Mount stay, as scripts rely on them.
+func (s *Store) Close() error {
+	s.st.Free()
+	return nil
+}
+
+// GraphRoot is the directory of the storage.
+func (s *Store) GraphRoot() string { return s.st.GraphRoot() }
+
+// RunRoot is the directory of the storage's volatile state.
+func (s *Store) RunRoot() string { return s.st.RunRoot() }
+
+// Driver names the storage driver in use.
+func (s *Store) Driver() string { return s.st.GraphDriverName() }

@@ -1,0 +1,141 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/pkg/compression"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/distribution/registry/api/errcode"
+)
+
+// system returns the image library's context for one operation.
+func (s *Store) system(r Registry, p Platform) (*types.SystemContext, error) {
+	sys := s.sys
+	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Arch, p.Variant
+	sys.SignaturePolicyPath = r.PolicyFile
+	if r.AuthFile != "" {
+		if _, err := os.Stat(r.AuthFile); err != nil {
+			return nil, fmt.Errorf("credential file is not accessible: %w", err)
+		}
+		sys.AuthFilePath = r.AuthFile
+	}
+	if r.CertDir != "" {
+		sys.DockerCertPath, sys.OCICertPath = r.CertDir, r.CertDir
+	}
+	if r.Creds != "" {
+		user, password, _ := strings.Cut(r.Creds, ":")
+		if user == "" {
+			return nil, errors.New("credentials need a user name, as in user:password")
+		}
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
+	}
+	if r.TLSVerify != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*r.TLSVerify)
+		sys.OCIInsecureSkipTLSVerify = !*r.TLSVerify
+		sys.DockerDaemonInsecureSkipTLSVerify = !*r.TLSVerify
+	}
+	return &sys, nil
+}
+
+// Policy returns the signature policy in force and the file it is from, empty for the built-in one,
+// which accepts everything: no file is needed (platform.md §2).
+func (s *Store) Policy(file string) (*signature.Policy, string, error) {
+	if file != "" {
+		p, err := signature.NewPolicyFromFile(file)
+		return p, file, err
+	}
+	p, err := signature.DefaultPolicy(nil)
+	if errors.Is(err, os.ErrNotExist) {
+		accept := signature.NewPRInsecureAcceptAnything()
+		return &signature.Policy{Default: signature.PolicyRequirements{accept}}, "", nil
+	}
+	return p, "policy.json", err
+}
+
+// transfer copies one image, retrying after network failures as r says. Messages go to report.
+func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r Registry, o copy.Options) ([]byte, error) {
+	policy, _, err := s.Policy(r.PolicyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading signature policy: %w", err)
+	}
+	pc, err := signature.NewPolicyContext(policy)
+	if err != nil {
+		return nil, err
+	}
+	defer pc.Destroy()
+	o.RemoveSignatures = o.RemoveSignatures || r.RemoveSignatures
+	var manifest []byte
+	err = s.retry(ctx, r, func() (err error) {
+		manifest, err = copy.Image(ctx, pc, dest, src, &o)
+		return err
+	})
+	return manifest, err
+}
+
+// retry calls f until it succeeds, fails for good, or r's attempts are used up. The delay doubles when
+// none is given, from one second on.
+func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
+	for k := 1; ; k++ {
+		err := f()
+		if err == nil || k > r.Retries || !transient(err) {
+			return err
+		}
+		delay := r.RetryDelay
+		if delay == 0 {
+			delay = time.Second << min(k-1, 6)
+		}
+		s.o.Log.Warn(fmt.Sprintf("Failed, retrying in %s ... (%d/%d). Error: %v", delay, k, r.Retries, err))
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// transient tells whether trying again can help: the network or the server failed, rather than refused.
+func transient(err error) bool {
+	var status docker.UnexpectedHTTPStatusError
+	var netErr net.Error
+	var code errcode.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &status):
+		return status.StatusCode >= 500 || status.StatusCode == 429
+	case errors.As(err, &code):
+		return code.Code == errcode.ErrorCodeUnavailable || code.Code == errcode.ErrorCodeTooManyRequests
+	case errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return true
+	}
+	return false
+}
+
+// compress puts what c asks for into a destination's context. byDefault is what the operation does when
+// nothing is asked: pushes compress, commits to anything but a registry do not (decisions.md §3.12).
+func compress(sys *types.SystemContext, c Compression, byDefault bool) error {
+	if c.Format != "" {
+		alg, err := compression.AlgorithmByName(c.Format)
+		if err != nil {
+			return fmt.Errorf("compression format %q: %w", c.Format, err)
+		}
+		sys.CompressionFormat, sys.CompressionLevel = &alg, c.Level
+	} else if c.Level != nil {
+		sys.CompressionLevel = c.Level
+	}
+	on := (byDefault || c.Enable || c.Format != "") && !c.Disable
+	sys.DirForceCompress = on && (c.Enable || c.Format != "")
+	sys.OCIAcceptUncompressedLayers = !on
+	return nil
+}

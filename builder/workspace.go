@@ -1,0 +1,147 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/layer"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// A Workspace is a writable layer with a configuration: what a command runs in and files are copied to.
+// On its own it is nameless and dies with its process; a [Container] is one with a name and a record.
+// It is for one goroutine at a time.
+type Workspace struct {
+	s     *Store
+	layer string // the writable layer
+	mount string // what storage mounts: the layer, or the container that owns it
+	cfg   *config.Image
+	about about
+	o     WorkspaceOptions
+	alive *flock.Lock
+}
+
+// about is what a command is told of the container it runs in.
+type about struct{ name, id, image, imageID, mountLabel, processLabel string }
+
+// NewWorkspace makes a workspace over a sealed layer ("" for an empty root). The caller seals or discards it.
+func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {
+	id := newID()
+	alive, err := s.live(id)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.st.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{Volatile: true})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making a workspace: %w", err), alive.Remove())
+	}
+	return &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, about: about{id: id}}, nil
+}
+
+// Config returns a copy of the configuration.
+func (w *Workspace) Config() *config.Image { return w.cfg.Clone() }
+
+// Configure edits the configuration: all of the changes, or none when one fails.
+func (w *Workspace) Configure(changes ...config.Change) error {
+	cfg := w.cfg.Clone()
+	for _, c := range changes {
+		if err := c(cfg); err != nil {
+			return err
+		}
+	}
+	w.cfg = cfg
+	return nil
+}
+
+// mounted calls f with the mount point of the root file system.
+func (w *Workspace) mounted(f func(dir string) error) (err error) {
+	dir, err := w.s.st.Mount(w.mount, w.about.mountLabel)
+	if err != nil {
+		return fmt.Errorf("mounting %s: %w", w.mount, translate(err))
+	}
+	defer func() {
+		if _, uerr := w.s.st.Unmount(w.mount, false); uerr != nil && !errors.Is(uerr, storage.ErrLayerNotMounted) {
+			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", w.mount, uerr))
+		}
+	}()
+	return f(dir)
+}
+
+// inRoot calls f with the root file system: the only way code here reaches a container's files.
+func (w *Workspace) inRoot(f func(*rootfs.Root) error) error {
+	return w.mounted(func(dir string) error {
+		root, err := rootfs.Open(dir, w.s.own)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		return f(root)
+	})
+}
+
+// View calls f with the root file system for reading, to copy from it. Root must not be used after f returns.
+func (w *Workspace) View(f func(*rootfs.Root) error) error { return w.inRoot(f) }
+
+// Mkdir makes a directory and its missing parents with mode 0755, all owned by the configured user, as
+// WORKDIR does (dockerfile.md §8). A directory that exists is left as it is.
+func (w *Workspace) Mkdir(_ context.Context, dir string) error {
+	return w.inRoot(func(root *rootfs.Root) error {
+		uid, gid, err := w.owner(root)
+		if err != nil {
+			return err
+		}
+		d, err := root.MkdirAll(path.Clean("/"+dir), 0o755, uid, gid)
+		if err != nil {
+			return fmt.Errorf("mkdir %s: %w", dir, err)
+		}
+		return d.Close()
+	})
+}
+
+// Seal turns the workspace into a stored layer that bears key as a storage name, and ends the workspace.
+// The layer is there even if nothing was changed. If an equal layer exists that one is returned, with the
+// key added to it.
+func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Layer, error) {
+	rec, err := w.s.st.Layer(w.layer)
+	if err != nil {
+		return nil, err
+	}
+	lo := layerOptions(o.Output)
+	lo.Move, lo.AllowEmpty = true, true
+	if key != "" {
+		lo.Names = []string{layerName(key)}
+	}
+	res, err := layer.Commit(ctx, w.s.st, w.layer, rec.Parent, lo)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("storing the layer: %w", err), w.Discard())
+	}
+	if err := w.Discard(); err != nil {
+		return nil, err
+	}
+	return w.s.layerByID(res.ID)
+}
+
+// Discard deletes the workspace. It may be called more than once.
+func (w *Workspace) Discard() error {
+	if w.alive == nil {
+		return nil
+	}
+	err := errors.Join(w.s.deleteWorkspace(w.layer), w.alive.Remove())
+	w.alive = nil
+	return err
+}
+
+// layerOptions are those that an output's reproducibility settings mean for a layer (containers.md §11.5).
+func layerOptions(o Output) layer.Options {
+	lo := layer.Options{Epoch: o.Timestamp}
+	if o.Rewrite && o.Timestamp == nil {
+		lo.Clamp = o.Epoch
+	}
+	return lo
+}
