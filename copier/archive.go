@@ -1,0 +1,135 @@
+package copier
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/copier/untar"
+)
+
+// Extract unpacks an archive, compressed or not, into the directory dest.
+func Extract(ctx context.Context, dst *rootfs.Root, dest string, r io.Reader, o Options) (Content, error) {
+	c, err := newCopying(ctx, dst, o)
+	if err != nil {
+		return Content{}, err
+	}
+	if err := c.extract(dest, r); err != nil {
+		return Content{}, err
+	}
+	return c.content(nil, 1), nil
+}
+
+// unpack extracts a file of the source if its content is an archive, whatever it is called.
+func (c *copying) unpack(from *rootfs.Dir, name, dest string) (bool, error) {
+	f, err := from.OpenFile(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if !isArchive(f) {
+		return false, nil
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	return true, c.extract(dest, f)
+}
+
+// extract unpacks r and puts the digest of its bytes as they came into the digest of the whole.
+func (c *copying) extract(dest string, r io.Reader) error {
+	h := sha256.New()
+	raw := io.TeeReader(readerCtx{c.ctx, r}, h)
+	if c.dst != nil {
+		if err := c.extractTo(dest, raw); err != nil {
+			return err
+		}
+	}
+	if _, err := io.CopyBuffer(io.Discard, raw, c.buf); err != nil {
+		return err
+	}
+	c.files++
+	c.text("archive")
+	c.text(string(h.Sum(nil)))
+	return nil
+}
+
+func (c *copying) extractTo(dest string, raw io.Reader) error {
+	body, done, err := decompress(bufio.NewReaderSize(raw, 64<<10))
+	if err != nil {
+		return fmt.Errorf("reading archive: %w", err)
+	}
+	defer done()
+	d, _, err := c.mkdirAll(dest)
+	if err != nil {
+		return err
+	}
+	d.Close()
+	root, err := c.dst.Sub(dest)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = untar.Untar(body, root, untar.Options{UID: c.o.UID, GID: c.o.GID, Mtime: c.o.Mtime})
+	return err
+}
+
+// sniffSize is how much of the uncompressed content is looked at.
+const sniffSize = 512
+
+// isArchive tells whether a stream is a tar, compressed or not.
+func isArchive(r io.Reader) bool {
+	body, done, err := decompress(bufio.NewReader(r))
+	if err != nil {
+		return false
+	}
+	defer done()
+	head := make([]byte, sniffSize)
+	if _, err := io.ReadFull(body, head); err != nil {
+		return false
+	}
+	if len(bytes.Trim(head, "\x00")) == 0 {
+		return false // zeros, not a header
+	}
+	_, err = tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil || errors.Is(err, io.ErrUnexpectedEOF) // a long header's data is cut off
+}
+
+var magics = map[string]string{"\x1f\x8b": "gzip", "BZh": "bzip2", "\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd": "zstd"}
+
+// decompress looks at the first bytes and returns the uncompressed stream. The caller calls done.
+func decompress(r *bufio.Reader) (body io.Reader, done func(), err error) {
+	none := func() {}
+	head, _ := r.Peek(6) // a shorter stream matches nothing below
+	for magic, name := range magics {
+		if !bytes.HasPrefix(head, []byte(magic)) {
+			continue
+		}
+		switch name {
+		case "gzip":
+			body, err = gzip.NewReader(r)
+		case "bzip2":
+			body = bzip2.NewReader(r)
+		case "xz":
+			body, err = xz.ReaderConfig{DictCap: 64 << 20}.NewReader(r)
+		case "zstd":
+			var z *zstd.Decoder
+			if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20)); err == nil {
+				return z, z.Close, nil
+			}
+		}
+		return body, none, err
+	}
+	return r, none, nil
+}

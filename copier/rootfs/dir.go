@@ -1,0 +1,307 @@
+package rootfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Dir is an open directory. Its methods take the name of an entry in it, never a path, and never follow
+// a link of that name. It is for one goroutine at a time.
+type Dir struct {
+	fd   int
+	name string // path inside the root, for messages
+	own  Ownership
+}
+
+// Close closes the directory.
+func (d *Dir) Close() error { return unix.Close(d.fd) }
+
+// Name is the path inside the root that the directory was opened by.
+func (d *Dir) Name() string { return d.name }
+
+// Fd is the descriptor; it stays the directory's.
+func (d *Dir) Fd() int { return d.fd }
+
+// entry refuses names that are paths or that step out of the directory.
+func (d *Dir) entry(op, name string) error {
+	if name == "" || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return pathError(d.name, op, name, unix.EINVAL)
+	}
+	return nil
+}
+
+func (d *Dir) do(op, name string, f func() error) error {
+	if err := d.entry(op, name); err != nil {
+		return err
+	}
+	for {
+		err := f()
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return pathError(d.name, op, name, err)
+	}
+}
+
+// Lstat describes an entry; "." is the directory itself.
+func (d *Dir) Lstat(name string) (i Info, err error) {
+	err = d.do("stat", name, func() (err error) { i, err = infoAt(d.fd, name, name, d.own); return err })
+	return i, err
+}
+
+// ReadDir lists the names in the directory in byte order.
+func (d *Dir) ReadDir() ([]string, error) {
+	fd, err := unix.Openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, pathError(d.name, "readdir", "", err)
+	}
+	f := os.NewFile(uintptr(fd), d.name)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
+// OpenFile opens an entry for reading. It fails for links and does not block on FIFOs.
+func (d *Dir) OpenFile(name string) (*os.File, error) {
+	return d.openFile("open", name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+}
+
+// Create makes a new regular file for writing; the entry must not exist.
+func (d *Dir) Create(name string, perm uint32) (*os.File, error) {
+	return d.openFile("create", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, perm)
+}
+
+func (d *Dir) openFile(op, name string, flags int, perm uint32) (*os.File, error) {
+	fd := -1
+	err := d.do(op, name, func() (err error) {
+		fd, err = unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path.Join(d.name, name)), nil
+}
+
+// Dir opens a directory in this one.
+func (d *Dir) Dir(name string) (*Dir, error) {
+	fd := -1
+	err := d.do("open", name, func() (err error) {
+		fd, err = unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{fd: fd, name: path.Join(d.name, name), own: d.own}, nil
+}
+
+// Mkdir makes a directory with exactly perm, whatever the umask.
+func (d *Dir) Mkdir(name string, perm uint32) error {
+	if err := d.do("mkdir", name, func() error { return unix.Mkdirat(d.fd, name, perm&0o777) }); err != nil {
+		return err
+	}
+	return d.Chmod(name, perm)
+}
+
+// Symlink makes a link to target.
+func (d *Dir) Symlink(target, name string) error {
+	return d.do("symlink", name, func() error { return unix.Symlinkat(target, d.fd, name) })
+}
+
+// Readlink reads a link.
+func (d *Dir) Readlink(name string) (target string, err error) {
+	err = d.do("readlink", name, func() (err error) { target, err = readlinkat(d.fd, name); return err })
+	return target, err
+}
+
+// Link makes name a hard link to an entry of another directory, which is not followed if it is a link.
+func (d *Dir) Link(from *Dir, old, name string) error {
+	if err := from.entry("link", old); err != nil {
+		return err
+	}
+	return d.do("link", name, func() error { return unix.Linkat(from.fd, old, d.fd, name, 0) })
+}
+
+// Rename moves an entry of another directory here, replacing what is there.
+func (d *Dir) Rename(from *Dir, old, name string) error {
+	if err := from.entry("rename", old); err != nil {
+		return err
+	}
+	return d.do("rename", name, func() error { return unix.Renameat(from.fd, old, d.fd, name) })
+}
+
+// Mknod makes a FIFO, socket or device. A device that this process may not make is treated as the
+// root's [Ownership] says: recorded ones are empty files with a record.
+func (d *Dir) Mknod(name string, mode uint32, rdev uint64) error {
+	err := d.do("mknod", name, func() error { return unix.Mknodat(d.fd, name, mode, int(rdev)) })
+	if !errors.Is(err, unix.EPERM) || d.own == Apply || d.own == Fail {
+		return err
+	}
+	if d.own == Ignore {
+		return nil
+	}
+	f, err := d.Create(name, mode&0o777)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return d.save(name, record{device: mode & unix.S_IFMT, rdev: rdev})
+}
+
+// Chown changes the owner of an entry itself; -1 leaves one of the two. It clears setuid bits: chmod after it.
+func (d *Dir) Chown(name string, uid, gid int) error {
+	err := d.do("chown", name, func() error {
+		return unix.Fchownat(d.fd, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err == nil || !(errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) || d.own == Apply || d.own == Fail {
+		if err == nil && d.own == Record {
+			_ = unix.Lremovexattr(d.path(name), overrideXattr) // what is real needs no record
+		}
+		return err
+	}
+	if d.own == Ignore {
+		return nil
+	}
+	i, err := d.Lstat(name)
+	if err != nil {
+		return err
+	}
+	r := record{uid: uid, gid: gid}
+	if uid < 0 {
+		r.uid = i.UID
+	}
+	if gid < 0 {
+		r.gid = i.GID
+	}
+	if i.IsDevice() {
+		r.device, r.rdev = i.Mode&unix.S_IFMT, i.Rdev
+	}
+	return d.save(name, r)
+}
+
+// Chmod sets the permission bits of anything but a link, whose bits mean nothing.
+func (d *Dir) Chmod(name string, perm uint32) error {
+	return d.do("chmod", name, func() error {
+		fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return err
+		}
+		return unix.Chmod(fdPath(fd), perm&0o7777)
+	})
+}
+
+// Utimes sets access and modification time of an entry itself.
+func (d *Dir) Utimes(name string, mtime time.Time) error {
+	ts := unix.NsecToTimespec(mtime.UnixNano())
+	return d.do("utimes", name, func() error {
+		return unix.UtimesNanoAt(d.fd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+func (d *Dir) path(name string) string { return fdPath(d.fd) + "/" + name }
+
+// Xattrs reads the extended attributes of an entry itself, without ownership records. A file system without any has none.
+func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
+	if err := d.entry("listxattr", name); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 4096)
+	n, err := unix.Llistxattr(d.path(name), buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 65536)
+		n, err = unix.Llistxattr(d.path(name), buf)
+	}
+	if errors.Is(err, unix.ENOTSUP) || n == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, pathError(d.name, "listxattr", name, err)
+	}
+	attrs := map[string][]byte{}
+	for _, key := range strings.Split(strings.TrimRight(string(buf[:n]), "\x00"), "\x00") {
+		if key == overrideXattr {
+			continue
+		}
+		if v, err := d.getXattr(name, key); err == nil {
+			attrs[key] = v
+		}
+	}
+	return attrs, nil
+}
+
+func (d *Dir) getXattr(name, key string) ([]byte, error) {
+	buf := make([]byte, 256)
+	for {
+		n, err := unix.Lgetxattr(d.path(name), key, buf)
+		if errors.Is(err, unix.ERANGE) && len(buf) <= 65536 {
+			buf = make([]byte, 2*len(buf))
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return buf[:n], nil
+	}
+}
+
+// SetXattr sets an extended attribute of an entry itself.
+func (d *Dir) SetXattr(name, key string, value []byte) error {
+	if err := d.entry("setxattr", name); err != nil {
+		return err
+	}
+	return d.setXattr(name, key, value)
+}
+
+func (d *Dir) setXattr(name, key string, value []byte) error {
+	return pathError(d.name, "setxattr "+key, name, unix.Lsetxattr(d.path(name), key, value, 0))
+}
+
+// Unlink removes an entry that is not a directory.
+func (d *Dir) Unlink(name string) error {
+	return d.do("unlink", name, func() error { return unix.Unlinkat(d.fd, name, 0) })
+}
+
+// Rmdir removes an empty directory.
+func (d *Dir) Rmdir(name string) error {
+	return d.do("rmdir", name, func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
+}
+
+// RemoveAll removes an entry and all below it; nothing there is no error.
+func (d *Dir) RemoveAll(name string) error {
+	err := d.Unlink(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	sub, err := d.Dir(name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	names, err := sub.ReadDir()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := sub.RemoveAll(n); err != nil {
+			return err
+		}
+	}
+	return d.Rmdir(name)
+}

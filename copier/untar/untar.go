@@ -1,0 +1,323 @@
+// Package untar unpacks tar streams into a directory: layers on their way into storage, and archives
+// that ADD extracts. Names in the stream are hostile: every one is resolved inside the root, whatever links the
+// stream itself made before. It does not decompress, and knows nothing of images.
+//
+// It imports the standard library, x/sys and package rootfs only, as a re-executed child uses it.
+package untar
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// Whiteouts says what entries named ".wh.*" mean (OCI image spec, layer.md).
+type Whiteouts int
+
+// The meanings.
+const (
+	// Refuse makes them an error: in an archive to be added they cannot be told from whiteouts of the layer that results.
+	Refuse Whiteouts = iota
+	// Overlay turns them into overlayfs's own form: a 0:0 character device, and an attribute on opaque directories.
+	Overlay
+	// Delete removes what they name, for drivers whose layers are whole trees.
+	Delete
+)
+
+// Options controls unpacking. The zero value keeps what the stream says and refuses whiteouts.
+type Options struct {
+	Whiteouts Whiteouts
+	// UserXattr marks opaque directories with user.overlay.* instead of trusted.overlay.*: for mounts in a user namespace.
+	UserXattr bool
+	// UID and GID, if set, replace the owners in the stream.
+	UID, GID *int
+	// Map translates owners of the stream to owners on disk; nil leaves them.
+	Map func(uid, gid int) (int, int, error)
+	// IgnoreChown goes on when an owner cannot be set.
+	IgnoreChown bool
+	// Mtime, if set, replaces all times.
+	Mtime *time.Time
+}
+
+// maxMeta bounds the directories whose times are kept in memory until the end.
+const maxMeta = 1 << 22
+
+type unpacking struct {
+	root *rootfs.Root
+	o    Options
+	size int64
+	dirs []dirTime
+	made map[string]bool // entries of this stream, which its own opaque markers do not hide
+}
+
+type dirTime struct {
+	name  string
+	mtime time.Time
+}
+
+// Untar unpacks r below root and returns the sum of the file sizes. Directories get their times last.
+func Untar(r io.Reader, root *rootfs.Root, o Options) (int64, error) {
+	u := &unpacking{root: root, o: o, made: map[string]bool{}}
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return u.size, fmt.Errorf("reading archive: %w", err)
+		}
+		if err := u.entry(h, tr); err != nil {
+			return u.size, fmt.Errorf("unpacking %q: %w", h.Name, err)
+		}
+	}
+	for i := len(u.dirs) - 1; i >= 0; i-- {
+		if err := u.dirTime(u.dirs[i]); err != nil {
+			return u.size, err
+		}
+	}
+	return u.size, nil
+}
+
+func (u *unpacking) dirTime(dt dirTime) error {
+	d, err := u.root.Dir(dt.name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil // replaced later in the stream
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Utimes(".", dt.mtime)
+}
+
+// entry unpacks one entry.
+func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name := path.Clean("/" + h.Name)
+	dir, base := path.Split(name)
+	if strings.HasPrefix(base, ".wh.") {
+		return u.whiteout(dir, base)
+	}
+	if name == "/" {
+		if h.Typeflag != tar.TypeDir {
+			return errors.New("the root can only be a directory")
+		}
+		return u.rootEntry(h)
+	}
+	parent, err := u.root.MkdirAll(dir, 0o755, -1, -1)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if err := u.clear(parent, base, h); err != nil {
+		return err
+	}
+	if err := u.create(parent, base, h, body); err != nil {
+		return err
+	}
+	u.made[name] = true
+	if h.Typeflag == tar.TypeLink {
+		return nil
+	}
+	return u.attributes(parent, base, name, h)
+}
+
+func (u *unpacking) rootEntry(h *tar.Header) error {
+	d, err := u.root.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return u.attributes(d, ".", "/", h)
+}
+
+// clear removes what is in the way: anything but a directory for a directory.
+func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) error {
+	i, err := parent.Lstat(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if i.IsDir() && h.Typeflag == tar.TypeDir {
+		return nil
+	}
+	return parent.RemoveAll(base)
+}
+
+func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have TypeRegA
+		return u.file(parent, base, h, body)
+	case tar.TypeDir:
+		if err := parent.Mkdir(base, 0o700); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	case tar.TypeSymlink:
+		return parent.Symlink(h.Linkname, base)
+	case tar.TypeLink:
+		return u.link(parent, base, h.Linkname)
+	case tar.TypeFifo:
+		return parent.Mknod(base, unix.S_IFIFO|0o600, 0)
+	case tar.TypeChar, tar.TypeBlock:
+		mode := uint32(unix.S_IFCHR)
+		if h.Typeflag == tar.TypeBlock {
+			mode = unix.S_IFBLK
+		}
+		return parent.Mknod(base, mode|0o600, unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
+	}
+	return fmt.Errorf("unsupported entry type %q", h.Typeflag)
+}
+
+func (u *unpacking) file(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
+	f, err := parent.Create(base, 0o600)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, body)
+	u.size += n
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil && n != h.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// link makes a hard link; its target is resolved inside the root like any name, and is never followed.
+func (u *unpacking) link(parent *rootfs.Dir, base, target string) error {
+	dir, old := path.Split(path.Clean("/" + target))
+	from, err := u.root.Dir(dir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return parent.Link(from, old, base)
+}
+
+// attributes sets owner, mode, extended attributes and time, in the order in which one does not undo the other.
+func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Header) error {
+	uid, gid, err := u.owner(h)
+	if err != nil {
+		return err
+	}
+	if err := parent.Chown(base, uid, gid); err != nil && !u.o.IgnoreChown {
+		return err
+	}
+	if h.Typeflag != tar.TypeSymlink {
+		if err := parent.Chmod(base, uint32(h.Mode)&0o7777); err != nil {
+			return err
+		}
+	}
+	for key, value := range h.PAXRecords {
+		if err := setXattr(parent, base, key, value); err != nil {
+			return err
+		}
+	}
+	mtime := h.ModTime
+	if u.o.Mtime != nil {
+		mtime = *u.o.Mtime
+	}
+	if h.Typeflag == tar.TypeDir {
+		if len(u.dirs) >= maxMeta {
+			return errors.New("too many directories")
+		}
+		u.dirs = append(u.dirs, dirTime{name, mtime})
+		return nil
+	}
+	return parent.Utimes(base, mtime)
+}
+
+func (u *unpacking) owner(h *tar.Header) (uid, gid int, err error) {
+	uid, gid = h.Uid, h.Gid
+	if u.o.UID != nil {
+		uid = *u.o.UID
+	}
+	if u.o.GID != nil {
+		gid = *u.o.GID
+	}
+	if u.o.Map != nil {
+		return u.o.Map(uid, gid)
+	}
+	return uid, gid, nil
+}
+
+const xattrRecord = "SCHILY.xattr."
+
+// setXattr sets an attribute from a PAX record. Those that steer overlayfs or storage are dropped: a layer has no business there.
+func setXattr(parent *rootfs.Dir, base, record, value string) error {
+	key, ok := strings.CutPrefix(record, xattrRecord)
+	if !ok || strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") || strings.HasPrefix(key, "user.containers.") {
+		return nil
+	}
+	err := parent.SetXattr(base, key, []byte(value))
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
+		return nil // best effort, as every tool of the field does
+	}
+	return err
+}
+
+const opaque = ".wh..wh..opq"
+
+func (u *unpacking) whiteout(dir, base string) error {
+	if u.o.Whiteouts == Refuse {
+		return errors.New("the name cannot be told from a whiteout of a layer")
+	}
+	if strings.HasPrefix(base, ".wh..wh.") && base != opaque {
+		return nil // AUFS's own bookkeeping
+	}
+	parent, err := u.root.MkdirAll(dir, 0o755, -1, -1)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if base == opaque {
+		return u.opaque(parent, dir)
+	}
+	gone := strings.TrimPrefix(base, ".wh.")
+	if gone == "" || gone == "." || gone == ".." {
+		return errors.New("whiteout of nothing")
+	}
+	if err := parent.RemoveAll(gone); err != nil || u.o.Whiteouts == Delete {
+		return err
+	}
+	return parent.Mknod(gone, unix.S_IFCHR, 0)
+}
+
+func (u *unpacking) opaque(parent *rootfs.Dir, dir string) error {
+	if u.o.Whiteouts == Overlay {
+		key := "trusted.overlay.opaque"
+		if u.o.UserXattr {
+			key = "user.overlay.opaque"
+		}
+		return parent.SetXattr(".", key, []byte("y"))
+	}
+	names, err := parent.ReadDir()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if u.made[path.Join(dir, n)] {
+			continue
+		}
+		if err := parent.RemoveAll(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
