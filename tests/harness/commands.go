@@ -23,7 +23,7 @@ type command = func(ts *testscript.TestScript, args []string) error
 // commands returns the commands that scripts have beside testscript's own.
 func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	table := map[string]command{
-		"base":     h.base1,
+		"base":     h.loadBase,
 		"registry": registry,
 		"requests": requests,
 		"tree":     h.showTree,
@@ -51,10 +51,10 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 	return cmds
 }
 
-// base1 is "base [-bare] [-config FILE] NAME [FILE…]": an image NAME in the store
+// loadBase is "base [-bare] [-config FILE] NAME [FILE…]": an image NAME in the store
 // with the machine's shell and core utilities (unless -bare) and the files, each
 // at its path below $WORK. It is packed without privilege and pulled by slipway.
-func (h *Harness) base1(ts *testscript.TestScript, args []string) error {
+func (h *Harness) loadBase(ts *testscript.TestScript, args []string) error {
 	var t tree.Tree
 	config := tree.Config{"Env": []string{"PATH=/usr/bin:/bin"}, "Cmd": []string{"sh"}}
 	bare := len(args) > 0 && args[0] == "-bare"
@@ -80,15 +80,32 @@ func (h *Harness) base1(ts *testscript.TestScript, args []string) error {
 	for _, name := range args[1:] {
 		t = append(t, tree.Regular(name, ts.ReadFile(name)))
 	}
-	dir := ts.MkAbs(".layout-" + strings.NewReplacer("/", "-", ":", "-").Replace(args[0]))
+	dir := ts.MkAbs("layouts/" + strings.NewReplacer("/", "-", ":", "-").Replace(args[0]))
 	if err := tree.Layout(dir, config, t); err != nil {
 		return err
 	}
-	id, err := output(ts, h.Bin, "pull", "-q", "oci:"+dir+":latest")
+	return h.load(ts, dir, args[0])
+}
+
+// load pulls a layout's image into the store under exactly one name.
+func (h *Harness) load(ts *testscript.TestScript, layout, name string) error {
+	id, err := output(ts, h.Bin, "pull", "-q", "oci:"+layout+":latest")
 	if err != nil {
 		return err
 	}
-	_, err = output(ts, h.Bin, "tag", strings.TrimSpace(id), args[0])
+	id = strings.TrimSpace(id)
+	if _, err := output(ts, h.Bin, "tag", id, name); err != nil {
+		return err
+	}
+	// The pull may have named the image after the layout's path.
+	names, err := output(ts, h.Bin, "images", "-a", "--no-trunc", "-n", "--format", "{{.ID}} {{.Name}}:{{.Tag}}")
+	for line := range strings.Lines(names) {
+		if fields := strings.Fields(line); len(fields) == 2 && strings.Contains(fields[1], "/layouts/") {
+			if _, err := output(ts, h.Bin, "rmi", fields[1]); err != nil {
+				return err
+			}
+		}
+	}
 	return err
 }
 
