@@ -9,7 +9,9 @@ import (
 
 // Ignore is a list of patterns as in an ignore file: the last one that matches decides, "!" takes back,
 // "**" is any number of components (dockerfile.md §7). A nil Ignore excludes nothing.
-type Ignore struct{ m *patternmatcher.PatternMatcher }
+type Ignore struct {
+	m *patternmatcher.PatternMatcher
+}
 
 // ParseIgnore reads an ignore file.
 func ParseIgnore(r io.Reader) (*Ignore, error) {
