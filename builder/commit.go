@@ -220,4 +220,3 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 	s.o.Log.Debug("created new image ID " + id)
 	return s.image(rec), nil
 }
-

@@ -128,21 +128,21 @@ type Security struct {
 
 // Limits on a command's resources (cli.md §8.4). Zero means unlimited or the default.
 type Limits struct {
-	CgroupParent            string
-	CPUPeriod               uint64
-	CPUQuota                int64
-	CPUShares               uint64
-	CPUSetCPUs, CPUSetMems  string
-	Memory, MemorySwap      int64 // bytes; MemorySwap -1 is unlimited
-	ShmSize                 int64 // bytes
-	Ulimits                 []string
+	CgroupParent           string
+	CPUPeriod              uint64
+	CPUQuota               int64
+	CPUShares              uint64
+	CPUSetCPUs, CPUSetMems string
+	Memory, MemorySwap     int64 // bytes; MemorySwap -1 is unlimited
+	ShmSize                int64 // bytes
+	Ulimits                []string
 }
 
 // Hosts is the name service of a command (cli.md §8.6).
 type Hosts struct {
-	AddHost                            []string
-	DNSServers, DNSSearch, DNSOptions  []string
-	NoHosts, NoHostname, NoHTTPProxy   bool
+	AddHost                           []string
+	DNSServers, DNSSearch, DNSOptions []string
+	NoHosts, NoHostname, NoHTTPProxy  bool
 }
 
 // FromOptions controls making a working container.
@@ -154,7 +154,7 @@ type FromOptions struct {
 	// Format is what commits default to.
 	Format Format
 	// UIDMap and GIDMap are "container:host:length".
-	UIDMap, GIDMap []string
+	UIDMap, GIDMap    []string
 	DefaultMountsFile string
 }
 
@@ -188,9 +188,9 @@ type CopyOptions struct {
 	// KeepOwner keeps the source's owners (sources that are images or containers); otherwise 0:0.
 	KeepOwner bool
 	// Unpack extracts local archives (add).
-	Unpack             bool
-	Parents, NoFollow  bool
-	Excludes           []string
+	Unpack            bool
+	Parents, NoFollow bool
+	Excludes          []string
 	// IgnoreFile is read from the host; its patterns are relative to the source's root.
 	IgnoreFile         string
 	AllowEmptyWildcard bool

@@ -1,0 +1,109 @@
+package child
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main is the whole life of process 1 and returns its exit status, which only says whether it worked:
+// the command's own is in the last report.
+func Main() int {
+	runtime.LockOSThread() // what the command inherits is set on this thread
+	in, out := os.NewFile(3, "request"), os.NewFile(4, "report")
+	unix.CloseOnExec(3)
+	unix.CloseOnExec(4)
+	enc := json.NewEncoder(out)
+	var req Request
+	if err := json.NewDecoder(in).Decode(&req); err != nil {
+		return 1
+	}
+	in.Close()
+	rep, pid, err := start(&req)
+	if err != nil {
+		rep.Error = err.Error()
+	}
+	if enc.Encode(rep) != nil || err != nil {
+		return 1
+	}
+	last := reap(pid)
+	if enc.Encode(last) != nil {
+		return 1
+	}
+	return 0
+}
+
+// start prepares everything and starts the command.
+func start(req *Request) (Report, int, error) {
+	// Nobody in the container may look at this process, its environment or its executable (CVE-2019-5736).
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return Report{}, 0, fmt.Errorf("protecting process 1: %w", err)
+	}
+	os.Clearenv()
+	_ = unix.CloseRange(5, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC) // older kernels: everything of ours is close-on-exec anyway
+	unix.Umask(0o022)
+	b, err := buildRoot(req)
+	rep := Report{Created: b.created, Times: b.times}
+	if err != nil {
+		return rep, 0, err
+	}
+	if err := identity(req); err != nil {
+		return rep, 0, err
+	}
+	dir, err := workdir(req)
+	if err != nil {
+		return rep, 0, err
+	}
+	path, err := lookup(req)
+	if err != nil {
+		return rep, 0, err
+	}
+	if err := restrict(req); err != nil {
+		return rep, 0, err
+	}
+	pid, err := syscall.ForkExec(path, req.Argv, &syscall.ProcAttr{
+		Dir: dir, Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
+	})
+	if err != nil {
+		return rep, 0, fmt.Errorf("starting %q: %w", req.Argv[0], err)
+	}
+	return rep, pid, nil
+}
+
+func credential(req *Request) *syscall.Credential {
+	return &syscall.Credential{Uid: req.UID, Gid: req.GID, Groups: req.Groups, NoSetGroups: !req.SetGroups}
+}
+
+// reap passes signals on to the command and waits for it; everything else in the container dies with process 1.
+func reap(pid int) Report {
+	sigs := make(chan os.Signal, 16)
+	signal.Notify(sigs, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGCONT)
+	go func() {
+		for s := range sigs {
+			if n, ok := s.(syscall.Signal); ok {
+				_ = unix.Kill(pid, n)
+			}
+		}
+	}()
+	for {
+		var ws unix.WaitStatus
+		got, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return Report{Done: true, Error: err.Error()}
+		case got != pid:
+			continue
+		case ws.Signaled():
+			return Report{Done: true, Signal: int(ws.Signal())}
+		}
+		return Report{Done: true, Exit: ws.ExitStatus()}
+	}
+}

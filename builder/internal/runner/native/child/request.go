@@ -1,0 +1,71 @@
+// Package child is what runs inside the namespaces of a native run: process 1 of the container, which
+// makes the container's view of the file system, gives up its privileges and starts the command. It is
+// re-executed from this program and imports the standard library, x/sys and our own packages of that kind, so that
+// it starts in two milliseconds.
+//
+// The parent sends a Request as JSON on descriptor 3 and reads Reports from descriptor 4: one when the
+// command has been started or could not be, one when it has ended. Standard streams are the command's.
+package child
+
+import "time"
+
+// Name is argv[0] of the re-executed process.
+const Name = "slipway-run"
+
+// Request is all the child needs to know.
+type Request struct {
+	Root     string // mount point of the root file system, on the host
+	Hostname string
+	Argv     []string
+	Env      []string
+	Dir      string
+	UID, GID uint32
+	Groups   []uint32
+	// SetGroups is false where the kernel denies it: in a user namespace with one identity.
+	SetGroups bool
+	Mounts    []Mount
+	Masked    []string
+	ReadOnly  []string
+	Caps      uint64 // bounding set
+	NoNewPriv bool
+	Seccomp   []byte // struct sock_filter array, native byte order; empty for none
+	Limits    []Limit
+	Loopback  bool // a new network namespace: bring its loopback up
+	Devices   []string
+}
+
+// Mount is one mount. Source and the options are as in the OCI runtime spec; Target is inside the root.
+type Mount struct {
+	Type, Source, Target string
+	Flags                uintptr // MS_*
+	Propagation          uintptr
+	Data                 string
+}
+
+// Limit is one resource limit.
+type Limit struct {
+	Resource   int
+	Soft, Hard uint64
+}
+
+// Report is what the child says: first of its preparations, then of the command's end.
+type Report struct {
+	Error   string `json:",omitempty"`
+	Created []Stub `json:",omitempty"`
+	Times   []Time `json:",omitempty"`
+	Done    bool   `json:",omitempty"`
+	Exit    int    `json:",omitempty"`
+	Signal  int    `json:",omitempty"`
+}
+
+// Stub is a file or directory that was made only to mount on.
+type Stub struct {
+	Path string
+	Dir  bool
+}
+
+// Time is the modification time that a directory had before stubs were made in it.
+type Time struct {
+	Path  string
+	Mtime time.Time
+}

@@ -1,0 +1,277 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// rootBuilder makes the container's view of the file system and remembers what it made to mount on.
+type rootBuilder struct {
+	root    *rootfs.Root
+	null    *os.File // the host's /dev/null, pinned before anything is mounted
+	created []Stub
+	times   []Time
+}
+
+// buildRoot mounts everything below the root file system and makes it the root of this process. Every
+// target is resolved inside the root to a descriptor and mounted on through that (CVE-2021-30465).
+func buildRoot(req *Request) (*rootBuilder, error) {
+	b := &rootBuilder{}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return b, fmt.Errorf("separating mounts from the host's: %w", err)
+	}
+	if err := unix.Mount(req.Root, req.Root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return b, fmt.Errorf("binding the root file system: %w", err)
+	}
+	var err error
+	if b.null, err = os.OpenFile("/dev/null", unix.O_PATH, 0); err != nil {
+		return b, err
+	}
+	defer b.null.Close()
+	if b.root, err = rootfs.Open(req.Root, rootfs.Ignore); err != nil {
+		return b, err
+	}
+	defer b.root.Close()
+	for _, m := range req.Mounts {
+		if err := b.mount(m); err != nil {
+			return b, fmt.Errorf("mounting %s on %s: %w", m.Source, m.Target, err)
+		}
+		if m.Target == "/dev" {
+			if err := b.devices(req.Devices); err != nil {
+				return b, fmt.Errorf("making devices: %w", err)
+			}
+		}
+	}
+	for _, p := range req.ReadOnly {
+		if err := b.readOnly(p); err != nil {
+			return b, fmt.Errorf("making %s read-only: %w", p, err)
+		}
+	}
+	for _, p := range req.Masked {
+		if err := b.mask(p); err != nil {
+			return b, fmt.Errorf("masking %s: %w", p, err)
+		}
+	}
+	return b, pivot(req.Root)
+}
+
+// pivot makes dir the root and lets go of the old one.
+func pivot(dir string) error {
+	if err := unix.Chdir(dir); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("changing the root: %w", err)
+	}
+	if err := unix.Mount("", ".", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("changing the root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("letting go of the old root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+func fdPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// mount mounts one thing. Where a fresh kernel file system is refused, as in nested user namespaces, the
+// host's is bound instead.
+func (b *rootBuilder) mount(m Mount) error {
+	dir := true
+	var src *os.File
+	if m.Flags&unix.MS_BIND != 0 {
+		var err error
+		if src, err = os.OpenFile(m.Source, unix.O_PATH, 0); err != nil {
+			return err
+		}
+		defer src.Close()
+		st, err := src.Stat()
+		if err != nil {
+			return err
+		}
+		dir = st.IsDir()
+	}
+	target, err := b.target(m.Target, dir)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if src != nil {
+		return bind(fdPath(src), m, target)
+	}
+	err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, m.Data)
+	if errors.Is(err, unix.EPERM) && (m.Type == "proc" || m.Type == "sysfs") {
+		m.Source = map[string]string{"proc": "/proc", "sysfs": "/sys"}[m.Type]
+		m.Flags = m.Flags&unix.MS_RDONLY | unix.MS_BIND | unix.MS_REC
+		return bind(m.Source, m, target)
+	}
+	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
+		err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, "newinstance,ptmxmode=0666,mode=0620") // gid 5 is not mapped
+	}
+	if m.Type == "mqueue" && err != nil {
+		return nil // kernels without it, and namespaces that may not
+	}
+	return err
+}
+
+// bind binds src on target and then sets the attributes asked for, keeping those that are locked.
+func bind(src string, m Mount, target *os.File) error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive(m.Flags))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	attr := unix.MountAttr{Propagation: uint64(m.Propagation)}
+	for ms, set := range map[uintptr]uint64{
+		unix.MS_RDONLY: unix.MOUNT_ATTR_RDONLY, unix.MS_NOSUID: unix.MOUNT_ATTR_NOSUID,
+		unix.MS_NODEV: unix.MOUNT_ATTR_NODEV, unix.MS_NOEXEC: unix.MOUNT_ATTR_NOEXEC,
+	} {
+		if m.Flags&ms != 0 {
+			attr.Attr_set |= set
+		}
+	}
+	if attr != (unix.MountAttr{}) {
+		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|recursive(m.Flags), &attr); err != nil {
+			return fmt.Errorf("setting mount attributes: %w", err)
+		}
+	}
+	return unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+func recursive(flags uintptr) uint {
+	if flags&unix.MS_REC != 0 {
+		return unix.AT_RECURSIVE
+	}
+	return 0
+}
+
+// target opens what is to be mounted on, and makes it, with its parents, if it is not there.
+func (b *rootBuilder) target(name string, dir bool) (*os.File, error) {
+	f, err := b.root.OpenPath(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	up, base := path.Split(path.Clean("/" + name))
+	if base == "" {
+		return nil, err
+	}
+	pf, err := b.target(up, true)
+	if err != nil {
+		return nil, err
+	}
+	pf.Close()
+	parent, err := b.root.Dir(up)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	info, err := parent.Lstat(".")
+	if err != nil {
+		return nil, err
+	}
+	if dir {
+		err = parent.Mkdir(base, 0o755)
+	} else {
+		var f *os.File
+		if f, err = parent.Create(base, 0o644); err == nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.created = append(b.created, Stub{path.Join(up, base), dir})
+	b.times = append(b.times, Time{up, info.Mtime})
+	return b.root.OpenPath(name)
+}
+
+// devices fills the fresh /dev. Nodes are made where that is permitted, else the host's are bound.
+func (b *rootBuilder) devices(extra []string) error {
+	dev, err := b.root.Dir("/dev")
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	for name, minor := range map[string]uint32{"null": 1<<16 | 3, "zero": 1<<16 | 5, "full": 1<<16 | 7, "random": 1<<16 | 8, "urandom": 1<<16 | 9, "tty": 5 << 16} {
+		err := unix.Mknodat(dev.Fd(), name, unix.S_IFCHR|0o666, int(unix.Mkdev(minor>>16, minor&0xffff)))
+		if err == nil {
+			err = dev.Chmod(name, 0o666)
+		} else {
+			err = b.mount(Mount{Source: "/dev/" + name, Target: "/dev/" + name, Flags: unix.MS_BIND})
+		}
+		if err != nil {
+			return fmt.Errorf("/dev/%s: %w", name, err)
+		}
+	}
+	for name, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore"} {
+		if err := dev.Symlink(target, name); err != nil {
+			return err
+		}
+	}
+	for _, d := range extra {
+		if err := b.mount(Mount{Source: d, Target: d, Flags: unix.MS_BIND}); err != nil {
+			return fmt.Errorf("%s: %w", d, err)
+		}
+	}
+	b.forgetDev()
+	return nil
+}
+
+// forgetDev drops the stubs that were made inside the fresh /dev: they go with it.
+func (b *rootBuilder) forgetDev() {
+	kept := b.created[:0]
+	for _, s := range b.created {
+		if path.Dir(s.Path) != "/dev" {
+			kept = append(kept, s)
+		}
+	}
+	b.created = kept
+	times := b.times[:0]
+	for _, t := range b.times {
+		if path.Clean(t.Path) != "/dev" {
+			times = append(times, t)
+		}
+	}
+	b.times = times
+}
+
+// readOnly binds a path on itself, read-only. What is not there needs no protection.
+func (b *rootBuilder) readOnly(name string) error {
+	f, err := b.root.OpenPath(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return bind(fdPath(f), Mount{Flags: unix.MS_BIND | unix.MS_REC | unix.MS_RDONLY}, f)
+}
+
+// mask hides a path: a directory under an empty read-only file system, a file under /dev/null.
+func (b *rootBuilder) mask(name string) error {
+	f, err := b.root.OpenPath(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st.IsDir() {
+		return unix.Mount("tmpfs", fdPath(f), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0k,mode=0555")
+	}
+	return bind(fdPath(b.null), Mount{Flags: unix.MS_BIND}, f)
+}

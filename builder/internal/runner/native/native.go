@@ -1,0 +1,109 @@
+// Package native is the built-in runner: the namespaces, capabilities, seccomp filter, masks and limits that an
+// OCI runtime gives, from one re-executed child, with nothing to install. It honours no cgroup limits: a
+// specification that has some is refused. The child's side is package child.
+package native
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/slipway-build/slipway/builder/internal/runner"
+	"github.com/slipway-build/slipway/builder/internal/runner/native/child"
+)
+
+// Runner is the built-in runner.
+type Runner struct{ Log *slog.Logger }
+
+// Run runs a job; see [runner.Runner].
+func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
+	req, flags, err := request(j.Spec)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	in, out, err := pipes()
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer in.close()
+	defer out.close()
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{child.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
+		ExtraFiles:  []*os.File{in.r, out.w},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
+		WaitDelay:   time.Second,
+	}
+	if j.Stdin != nil {
+		cmd.Stdin = j.Stdin
+	}
+	if err := cmd.Start(); err != nil {
+		return runner.Result{}, fmt.Errorf("starting the command's namespaces: %w", err)
+	}
+	in.r.Close()
+	out.w.Close()
+	r.Log.Debug("started process", "name", child.Name, "pid", cmd.Process.Pid)
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	begun := time.Now() //nolint:forbidigo // a duration for the log
+	res, err := converse(in.w, out.r, req)
+	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
+		err = fmt.Errorf("running the command: %w", werr)
+	}
+	r.Log.Debug("process ended", "name", child.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
+	if ctx.Err() != nil {
+		return res, context.Cause(ctx)
+	}
+	return res, err
+}
+
+// converse sends the request and reads both reports.
+func converse(w io.WriteCloser, r io.Reader, req *child.Request) (runner.Result, error) {
+	err := json.NewEncoder(w).Encode(req)
+	w.Close()
+	if err != nil {
+		return runner.Result{}, fmt.Errorf("telling process 1 what to do: %w", err)
+	}
+	var res runner.Result
+	dec := json.NewDecoder(r)
+	var ready, end child.Report
+	if err := dec.Decode(&ready); err != nil {
+		return res, fmt.Errorf("process 1 ended early: %w", err)
+	}
+	res.Created, res.Times = ready.Created, ready.Times
+	if ready.Error != "" {
+		return res, errors.New(ready.Error)
+	}
+	if err := dec.Decode(&end); err != nil {
+		return res, fmt.Errorf("process 1 was killed: %w", err)
+	}
+	res.Code, res.Signal = end.Exit, end.Signal
+	if end.Error != "" {
+		return res, errors.New(end.Error)
+	}
+	return res, nil
+}
+
+type pipe struct{ r, w *os.File }
+
+func (p pipe) close() { p.r.Close(); p.w.Close() }
+
+func pipes() (a, b pipe, err error) {
+	if a.r, a.w, err = os.Pipe(); err != nil {
+		return a, b, err
+	}
+	if b.r, b.w, err = os.Pipe(); err != nil {
+		a.close()
+	}
+	return a, b, err
+}

@@ -1,0 +1,132 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/builder/internal/runner/native/child"
+	"github.com/slipway-build/slipway/builder/internal/spec"
+)
+
+// request turns a runtime specification into what the child does, and the namespaces to start it in.
+func request(s *specs.Spec) (*child.Request, uintptr, error) {
+	if s.Linux.Resources != nil {
+		return nil, 0, errors.New("memory and CPU limits need an OCI runtime: use --isolation=oci")
+	}
+	p := s.Process
+	req := &child.Request{
+		Root: s.Root.Path, Hostname: s.Hostname, Argv: p.Args, Env: p.Env, Dir: p.Cwd,
+		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, SetGroups: mayGroups(),
+		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, NoNewPriv: p.NoNewPrivileges,
+	}
+	if len(p.Args) == 0 {
+		return nil, 0, errors.New("command must be specified")
+	}
+	for _, d := range s.Linux.Devices {
+		req.Devices = append(req.Devices, d.Path)
+	}
+	var err error
+	if req.Caps, err = spec.CapMask(p.Capabilities.Bounding); err != nil {
+		return nil, 0, err
+	}
+	if s.Linux.Seccomp != nil {
+		if req.Seccomp, err = compile(s.Linux.Seccomp); err != nil {
+			return nil, 0, fmt.Errorf("seccomp profile: %w", err)
+		}
+	}
+	for _, l := range p.Rlimits {
+		n, ok := spec.Rlimits()[strings.TrimPrefix(l.Type, "RLIMIT_")]
+		if !ok {
+			return nil, 0, fmt.Errorf("unknown resource limit %q", l.Type)
+		}
+		req.Limits = append(req.Limits, child.Limit{Resource: n, Soft: l.Soft, Hard: l.Hard})
+	}
+	for _, m := range s.Mounts {
+		cm, err := mount(m)
+		if err != nil {
+			return nil, 0, err
+		}
+		req.Mounts = append(req.Mounts, cm)
+	}
+	flags, err := namespaces(s, req)
+	return req, flags, err
+}
+
+func namespaces(s *specs.Spec, req *child.Request) (uintptr, error) {
+	var flags uintptr
+	for _, ns := range s.Linux.Namespaces {
+		if ns.Path != "" {
+			return 0, fmt.Errorf("joining the %s namespace %s needs an OCI runtime: use --isolation=oci", ns.Type, ns.Path)
+		}
+		switch ns.Type {
+		case specs.PIDNamespace:
+			flags |= unix.CLONE_NEWPID
+		case specs.MountNamespace:
+			flags |= unix.CLONE_NEWNS
+		case specs.IPCNamespace:
+			flags |= unix.CLONE_NEWIPC
+		case specs.UTSNamespace:
+			flags |= unix.CLONE_NEWUTS
+		case specs.CgroupNamespace:
+			flags |= unix.CLONE_NEWCGROUP
+		case specs.NetworkNamespace:
+			flags |= unix.CLONE_NEWNET
+			req.Loopback = true
+		default:
+			return 0, fmt.Errorf("a new %s namespace is not supported", ns.Type)
+		}
+	}
+	if flags&unix.CLONE_NEWUTS == 0 {
+		req.Hostname = ""
+	}
+	return flags, nil
+}
+
+// mayGroups tells whether the kernel lets this process set supplementary groups.
+func mayGroups() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err != nil || strings.TrimSpace(string(text)) != "deny"
+}
+
+func mount(m specs.Mount) (child.Mount, error) {
+	cm := child.Mount{Type: m.Type, Source: m.Source, Target: m.Destination}
+	if m.Type == "bind" {
+		cm.Flags |= unix.MS_BIND
+	}
+	var data []string
+	for _, o := range m.Options {
+		switch o {
+		case "rw", "exec", "suid", "dev", "relatime", "strictatime":
+		case "ro":
+			cm.Flags |= unix.MS_RDONLY
+		case "nosuid":
+			cm.Flags |= unix.MS_NOSUID
+		case "noexec":
+			cm.Flags |= unix.MS_NOEXEC
+		case "nodev":
+			cm.Flags |= unix.MS_NODEV
+		case "bind":
+			cm.Flags |= unix.MS_BIND
+		case "rbind":
+			cm.Flags |= unix.MS_BIND | unix.MS_REC
+		case "private", "rprivate":
+			cm.Propagation = unix.MS_PRIVATE
+		case "slave", "rslave":
+			cm.Propagation = unix.MS_SLAVE
+		case "shared", "rshared":
+			cm.Propagation = unix.MS_SHARED
+		default:
+			data = append(data, o)
+		}
+	}
+	if cm.Flags&unix.MS_BIND != 0 && len(data) > 0 {
+		return cm, fmt.Errorf("mount %s: option %q does not fit a bind mount", m.Destination, data[0])
+	}
+	cm.Data = strings.Join(data, ",")
+	return cm, nil
+}
