@@ -19,12 +19,12 @@ func arrows() []arrow {
 		{"imagebuildah", []string{"imagebuildah", "builder", "copier", "internal"}},
 		{"builder/config", nil},
 		{"builder/internal/manifest", []string{"builder/config", "internal"}},
-		{"builder/internal/runner/native/child", []string{"builder/internal/runner/native", "internal", "copier/rootfs"}},
+		{"internal/runchild", []string{"internal", "copier/rootfs"}},
 		{"builder", []string{"builder", "copier", "internal"}},
 		{"copier/rootfs", []string{"internal"}},
 		{"copier/untar", []string{"copier/rootfs", "internal"}},
 		{"copier", []string{"copier", "internal"}},
-		{"internal/early", []string{"internal", "copier/rootfs", "copier/untar", "builder/internal/runner/native/child"}},
+		{"internal/early", []string{"internal", "copier/rootfs", "copier/untar"}},
 		{"internal", []string{"internal"}},
 	}
 }
@@ -58,14 +58,14 @@ func confinements() []confinement {
 func light() []string {
 	return []string{
 		"internal/early", "internal/userns", "internal/version", "copier/rootfs", "copier/untar",
-		"builder/internal/runner/native/child",
+		"internal/runchild",
 	}
 }
 
 // talkers returns the trees that may read the environment or write to the
 // process's own streams: the command, and what runs as a process of its own.
 func talkers() []string {
-	return []string{"cmd", "tests", "internal/early", "internal/userns", "builder/internal/runner/native/child"}
+	return []string{"cmd", "tests", "internal/early", "internal/userns", "internal/runchild"}
 }
 
 // A ban names an identifier that no file may mention, with the reason.

@@ -9,7 +9,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/slipway-build/slipway/builder/internal/runner/native/child"
+	"github.com/slipway-build/slipway/internal/runchild"
 )
 
 // A Job is one command to run.
@@ -28,8 +28,8 @@ type Result struct {
 	// Code is the exit status; Signal is not 0 if a signal ended the command.
 	Code, Signal int
 	// Created and Times are what was made in the root file system only to mount on, in order; the caller removes it.
-	Created []child.Stub
-	Times   []child.Time
+	Created []runchild.Stub
+	Times   []runchild.Time
 }
 
 // A Runner runs jobs. Nothing of the job is left running when Run returns; cancelling ctx kills it. An

@@ -1,6 +1,6 @@
 // Package native is the built-in runner: the namespaces, capabilities, seccomp filter, masks and limits that an
 // OCI runtime gives, from one re-executed child, with nothing to install. It honours no cgroup limits: a
-// specification that has some is refused. The child's side is package child.
+// specification that has some is refused. The child's side is package runchild.
 package native
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
-	"github.com/slipway-build/slipway/builder/internal/runner/native/child"
+	"github.com/slipway-build/slipway/internal/runchild"
 )
 
 // Runner is the built-in runner.
@@ -39,7 +39,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	defer in.close()
 	defer out.close()
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{child.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
+		Path: "/proc/self/exe", Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
 		ExtraFiles:  []*os.File{in.r, out.w},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
 		WaitDelay:   time.Second,
@@ -52,7 +52,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	in.r.Close()
 	out.w.Close()
-	r.Log.Debug("started process", "name", child.Name, "pid", cmd.Process.Pid)
+	r.Log.Debug("started process", "name", runchild.Name, "pid", cmd.Process.Pid)
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	begun := time.Now() //nolint:forbidigo // a duration for the log
@@ -60,7 +60,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
 		err = fmt.Errorf("running the command: %w", werr)
 	}
-	r.Log.Debug("process ended", "name", child.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
+	r.Log.Debug("process ended", "name", runchild.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
 	if ctx.Err() != nil {
 		return res, context.Cause(ctx)
 	}
@@ -68,7 +68,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 }
 
 // converse sends the request and reads both reports.
-func converse(w io.WriteCloser, r io.Reader, req *child.Request) (runner.Result, error) {
+func converse(w io.WriteCloser, r io.Reader, req *runchild.Request) (runner.Result, error) {
 	err := json.NewEncoder(w).Encode(req)
 	w.Close()
 	if err != nil {
@@ -76,7 +76,7 @@ func converse(w io.WriteCloser, r io.Reader, req *child.Request) (runner.Result,
 	}
 	var res runner.Result
 	dec := json.NewDecoder(r)
-	var ready, end child.Report
+	var ready, end runchild.Report
 	if err := dec.Decode(&ready); err != nil {
 		return res, fmt.Errorf("process 1 ended early: %w", err)
 	}

@@ -9,17 +9,17 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/builder/internal/runner/native/child"
 	"github.com/slipway-build/slipway/builder/internal/spec"
+	"github.com/slipway-build/slipway/internal/runchild"
 )
 
 // request turns a runtime specification into what the child does, and the namespaces to start it in.
-func request(s *specs.Spec) (*child.Request, uintptr, error) {
+func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 	if s.Linux.Resources != nil {
 		return nil, 0, errors.New("memory and CPU limits need an OCI runtime: use --isolation=oci")
 	}
 	p := s.Process
-	req := &child.Request{
+	req := &runchild.Request{
 		Root: s.Root.Path, Hostname: s.Hostname, Argv: p.Args, Env: p.Env, Dir: p.Cwd,
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, SetGroups: mayGroups(),
 		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, NoNewPriv: p.NoNewPrivileges,
@@ -44,7 +44,7 @@ func request(s *specs.Spec) (*child.Request, uintptr, error) {
 		if !ok {
 			return nil, 0, fmt.Errorf("unknown resource limit %q", l.Type)
 		}
-		req.Limits = append(req.Limits, child.Limit{Resource: n, Soft: l.Soft, Hard: l.Hard})
+		req.Limits = append(req.Limits, runchild.Limit{Resource: n, Soft: l.Soft, Hard: l.Hard})
 	}
 	for _, m := range s.Mounts {
 		cm, err := mount(m)
@@ -57,7 +57,7 @@ func request(s *specs.Spec) (*child.Request, uintptr, error) {
 	return req, flags, err
 }
 
-func namespaces(s *specs.Spec, req *child.Request) (uintptr, error) {
+func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {
 	var flags uintptr
 	for _, ns := range s.Linux.Namespaces {
 		if ns.Path != "" {
@@ -93,8 +93,8 @@ func mayGroups() bool {
 	return err != nil || strings.TrimSpace(string(text)) != "deny"
 }
 
-func mount(m specs.Mount) (child.Mount, error) {
-	cm := child.Mount{Type: m.Type, Source: m.Source, Target: m.Destination}
+func mount(m specs.Mount) (runchild.Mount, error) {
+	cm := runchild.Mount{Type: m.Type, Source: m.Source, Target: m.Destination}
 	if m.Type == "bind" {
 		cm.Flags |= unix.MS_BIND
 	}

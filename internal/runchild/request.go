@@ -1,11 +1,11 @@
-// Package child is what runs inside the namespaces of a native run: process 1 of the container, which
+// Package runchild is what runs inside the namespaces of a native run: process 1 of the container, which
 // makes the container's view of the file system, gives up its privileges and starts the command. It is
 // re-executed from this program and imports the standard library, x/sys and our own packages of that kind, so that
 // it starts in two milliseconds.
 //
 // The parent sends a Request as JSON on descriptor 3 and reads Reports from descriptor 4: one when the
 // command has been started or could not be, one when it has ended. Standard streams are the command's.
-package child
+package runchild
 
 import "time"
 

@@ -1,0 +1,137 @@
+package early
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/copier/untar"
+	"github.com/slipway-build/slipway/internal/userns"
+)
+
+// containers/storage unpacks layers in children of its own program that chroot. These roles answer in
+// their place, with the same words, and unpack confined by descriptor: that works where chroot is refused, keeps owners
+// that cannot be set, and costs a sixth of the start-up (decisions.md §1.6).
+
+// options are the members of the library's unpacking options that matter; any other that is set is refused.
+type options struct {
+	ExcludePatterns   []string
+	UIDMaps, GIDMaps  []idMap
+	IgnoreChownErrors bool
+	NoLchown          bool
+	ChownOpts         *struct{ UID, GID int }
+	WhiteoutFormat    int
+	RebaseNames       map[string]string
+	InUserNS          bool
+	ForceMask         *uint32
+}
+
+type idMap struct {
+	ContainerID int `json:"container_id"`
+	HostID      int `json:"host_id"`
+	Size        int `json:"size"`
+}
+
+// whiteoutsOverlay is the library's number for overlayfs's form of whiteouts.
+const whiteoutsOverlay = 1
+
+func (o *options) check() error {
+	if len(o.ExcludePatterns) > 0 || len(o.RebaseNames) > 0 || o.ForceMask != nil || o.ChownOpts != nil {
+		return errors.New("unpacking a layer: storage asks for excludes, renames, a forced mask or owner, which are not supported")
+	}
+	return nil
+}
+
+func (o *options) untar() untar.Options {
+	u := untar.Options{Whiteouts: untar.Delete, UserXattr: o.InUserNS, IgnoreChown: o.IgnoreChownErrors || o.NoLchown}
+	if o.WhiteoutFormat == whiteoutsOverlay {
+		u.Whiteouts = untar.Overlay
+	}
+	if len(o.UIDMaps) > 0 || len(o.GIDMaps) > 0 {
+		u.Map = func(uid, gid int) (int, int, error) {
+			u, err := toHost(o.UIDMaps, uid)
+			if err != nil {
+				return 0, 0, err
+			}
+			g, err := toHost(o.GIDMaps, gid)
+			return u, g, err
+		}
+	}
+	return u
+}
+
+func toHost(maps []idMap, id int) (int, error) {
+	for _, m := range maps {
+		if id >= m.ContainerID && id < m.ContainerID+m.Size {
+			return m.HostID + id - m.ContainerID, nil
+		}
+	}
+	if len(maps) == 0 {
+		return id, nil
+	}
+	return 0, fmt.Errorf("there might not be enough IDs available in the namespace for %d", id)
+}
+
+// untarRole is storage-untar: options on descriptor 3, the root as descriptor 4 or as the second argument.
+func untarRole(args []string) error {
+	var o options
+	if err := json.NewDecoder(os.NewFile(3, "options")).Decode(&o); err != nil {
+		return fmt.Errorf("reading options: %w", err)
+	}
+	if len(args) == 0 {
+		return errors.New("no destination")
+	}
+	dir, below := args[0], "/"
+	if len(args) > 1 && args[1] != "" {
+		dir, below = args[1], args[0]
+	}
+	_, err := unpack(dir, below, &o)
+	return err
+}
+
+// applyLayerRole is storage-applyLayer: options in $OPT, the answer on standard output.
+func applyLayerRole(args []string) error {
+	var o options
+	if err := json.Unmarshal([]byte(os.Getenv("OPT")), &o); err != nil {
+		return fmt.Errorf("reading options: %w", err)
+	}
+	if len(args) == 0 {
+		return errors.New("no destination")
+	}
+	size, err := unpack(args[0], "/", &o)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("{\"layerSize\":%d}\n", size)
+	return err
+}
+
+func unpack(dir, below string, o *options) (int64, error) {
+	if err := o.check(); err != nil {
+		return 0, err
+	}
+	unix.Umask(0)
+	own := rootfs.Apply
+	if userns.Current() == userns.OneID {
+		own = rootfs.Record
+	}
+	top, err := rootfs.Open(dir, own)
+	if err != nil {
+		return 0, err
+	}
+	root, err := top.Sub(below)
+	if err != nil {
+		return 0, err
+	}
+	size, err := untar.Untar(os.Stdin, root, o.untar())
+	if err != nil {
+		return size, err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin) // the sender hashes the padding too
+	return size, err
+}
