@@ -52,7 +52,7 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 // outputFormat fills in the format the container was made for.
 func (c *Container) outputFormat(o Output) Output {
 	if o.Format == FormatDefault {
-		o.Format = c.rec.PreferredFormat()
+		o.Format = Format(c.rec.PreferredFormat())
 	}
 	return o
 }
@@ -64,13 +64,12 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	if err != nil {
 		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
 	}
-	cfg, lo := c.cfg.Clone(), layerOptions(o.Output)
+	cfg, lo := c.cfg.Clone(), c.s.layerOptions(o.Output)
 	lo.Move = o.Remove && len(o.AddFiles) == 0
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
 	}
 	commit := func() (layer.Result, error) { return layer.Commit(ctx, c.s.st, c.layer, rec.Parent, lo) }
-	lo.AllowEmpty = rec.Parent == "" && false
 	if o.Output.Squash {
 		lo.Move = false
 		cfg.RootFS.DiffIDs, cfg.History = nil, nil
@@ -100,11 +99,11 @@ func (c *Container) addHistory(cfg *config.Image, created time.Time, empty bool)
 		return // the base has layers but no history; counts must match
 	}
 	first := len(cfg.History)
-	cfg.History = append(cfg.History, c.rec.Prepended()...)
+	cfg.History = append(cfg.History, c.rec.PrependedEmptyLayers...)
 	cfg.History = append(cfg.History, config.History{
 		Created: &created, CreatedBy: c.createdBy(), Author: cfg.Author, Comment: c.rec.HistoryComment, EmptyLayer: empty,
 	})
-	cfg.History = append(cfg.History, c.rec.Appended()...)
+	cfg.History = append(cfg.History, c.rec.AppendedEmptyLayers...)
 	if base := c.rec.FromImage; base != "" {
 		h := &cfg.History[first]
 		h.Comment = strings.TrimSpace(h.Comment + " FROM " + base)

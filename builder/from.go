@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/idtools"
 	"github.com/containers/storage/types"
 
 	"github.com/slipway-build/slipway/builder/config"
@@ -126,7 +127,7 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 	r.Container, r.ContainerID = rec.Names[0], rec.ID
 	r.MountLabel, r.ProcessLabel = rec.MountLabel(), rec.ProcessLabel()
 	r.DefaultMountsFilePath = o.DefaultMountsFile
-	r.SetIDMaps(rec.UIDMap, rec.GIDMap)
+	r.SetIDMaps(idMaps(rec.UIDMap), idMaps(rec.GIDMap))
 	r.SetFormat(string(o.Format))
 	if img != nil {
 		if err := s.recordBase(ctx, r, img, typed, cfg); err != nil {
@@ -202,4 +203,12 @@ func labelOptions(options []string) []string {
 		}
 	}
 	return labels
+}
+
+func idMaps(maps []idtools.IDMap) []state.IDMap {
+	list := make([]state.IDMap, 0, len(maps))
+	for _, m := range maps {
+		list = append(list, state.IDMap{ContainerID: uint32(m.ContainerID), HostID: uint32(m.HostID), Size: uint32(m.Size)})
+	}
+	return list
 }

@@ -1,14 +1,10 @@
 package builder
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/containers/image/v5/types"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/builder/config"
 )
@@ -121,6 +117,8 @@ type Namespaces struct{ Cgroup, IPC, Network, PID, UTS Namespace }
 
 // Security settings of a command (cli.md §8.5).
 type Security struct {
+	// Base is the set that CapAdd and CapDrop change; nil is the default one.
+	Base            []string
 	CapAdd, CapDrop []string
 	// Options are the values of --security-opt.
 	Options []string
@@ -255,11 +253,6 @@ type PushOptions struct {
 	Report      io.Writer
 }
 
-// PushResult tells what arrived.
-type PushResult struct {
-	Digest digest.Digest // of the manifest
-}
-
 // WorkspaceOptions controls a workspace.
 type WorkspaceOptions struct {
 	// Sandbox is the default for every Run.
@@ -276,6 +269,3 @@ type LayerOptions struct {
 	// History is the created_by text kept with the layer.
 	History string
 }
-
-var _ = types.SystemContext{}
-var _ context.Context

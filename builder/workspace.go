@@ -112,7 +112,7 @@ func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Laye
 	if err != nil {
 		return nil, err
 	}
-	lo := layerOptions(o.Output)
+	lo := w.s.layerOptions(o.Output)
 	lo.Move, lo.AllowEmpty = true, true
 	if key != "" {
 		lo.Names = []string{layerName(key)}
@@ -138,8 +138,8 @@ func (w *Workspace) Discard() error {
 }
 
 // layerOptions are those that an output's reproducibility settings mean for a layer (containers.md §11.5).
-func layerOptions(o Output) layer.Options {
-	lo := layer.Options{Epoch: o.Timestamp}
+func (s *Store) layerOptions(o Output) layer.Options {
+	lo := layer.Options{Epoch: o.Timestamp, Ownership: s.own, TempDir: s.o.TempDir}
 	if o.Rewrite && o.Timestamp == nil {
 		lo.Clamp = o.Epoch
 	}

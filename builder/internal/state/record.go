@@ -246,3 +246,8 @@ func (r *Record) PreferredFormat() string {
 	}
 	return "oci"
 }
+
+// SetIDMaps notes the ID maps of the container's layer.
+func (r *Record) SetIDMaps(uids, gids []IDMap) {
+	r.IDMappingOptions = &IDMapping{HostUIDMapping: len(uids) == 0, HostGIDMapping: len(gids) == 0, UIDMap: uids, GIDMap: gids}
+}
