@@ -77,6 +77,22 @@ func (c *Container) Configure(changes ...config.Change) error {
 	return c.update(func() error { return c.Workspace.Configure(changes...) })
 }
 
+// Note sets what the history of the next commit will say of the layer; nil leaves a text as it is.
+func (c *Container) Note(createdBy, comment *string) error {
+	if createdBy == nil && comment == nil {
+		return nil
+	}
+	return c.update(func() error {
+		if createdBy != nil {
+			c.rec.ImageCreatedBy = *createdBy
+		}
+		if comment != nil {
+			c.rec.HistoryComment = *comment
+		}
+		return nil
+	})
+}
+
 // update runs edit on the freshly read record, under its lock, and saves the result.
 func (c *Container) update(edit func() error) error {
 	lock, err := flock.Acquire(filepath.Join(c.dir, "slipway.lock"), flock.Exclusive)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -138,3 +139,6 @@ func newCopying(ctx context.Context, dst *rootfs.Root, o Options) (*copying, err
 	return &copying{ctx: ctx, dst: dst, o: o, chmod: chmod, exclude: exclude, sum: sha256.New(),
 		links: map[inode]linked{}, buf: make([]byte, 256<<10)}, nil
 }
+
+// Sum is the digest of several contents, given as hex digits, copied by one command.
+func Sum(digests []string) digest.Digest { return digest.FromString(strings.Join(digests, "\n")) }

@@ -108,3 +108,9 @@ func (c *checked) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// ParseURL is URL with the checksum as text, empty for none.
+func ParseURL(text, checksum string) (Source, error) {
+	o := URLOptions{Checksum: digest.Digest(checksum)}
+	return URL(text, o)
+}

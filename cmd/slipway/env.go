@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+// env reads the variables of the caller: the one place that does.
+type env struct{ lookup func(string) (string, bool) }
+
+// get looks a name up under our own prefix first, then under the family's.
+func (e env) get(name string) string {
+	for _, prefix := range []string{"SLIPWAY_", "BUILDAH_"} {
+		if v, ok := e.lookup(prefix + name); ok && v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// own looks a name up under our prefix only.
+func (e env) own(name string) string {
+	v, _ := e.lookup("SLIPWAY_" + name)
+	return v
+}
+
+func (e env) plain(name string) string {
+	v, _ := e.lookup(name)
+	return v
+}
+
+func (e env) isolation() (builder.Isolation, error) {
+	return isolation(e.get("ISOLATION"), "unrecognized $BUILDAH_ISOLATION value")
+}
+
+func isolation(text, complaint string) (builder.Isolation, error) {
+	switch strings.ToLower(text) {
+	case "", "default", "native", "rootless":
+		return builder.IsolationDefault, nil
+	case "oci":
+		return builder.IsolationOCI, nil
+	case "chroot":
+		return builder.IsolationChroot, nil
+	}
+	return "", fmt.Errorf("%s %q", complaint, text)
+}
+
+// epoch reads SOURCE_DATE_EPOCH, nil if unset.
+func (e env) epoch() (*time.Time, error) { return seconds(e.plain("SOURCE_DATE_EPOCH")) }
+
+func seconds(text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("invalid time %q: want seconds since 1970", text)
+	}
+	t := time.Unix(n, 0).UTC()
+	return &t, nil
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+func globalFlags(root *cobra.Command, g *globals) {
+	fs := root.PersistentFlags()
+	o := &g.store
+	fs.StringVar(&o.Root, "root", g.env.own("ROOT"), "storage root `dir`ectory")
+	fs.StringVar(&o.RunRoot, "runroot", g.env.own("RUNROOT"), "`dir`ectory of volatile storage state")
+	fs.StringVar(&o.ImageStore, "imagestore", "", "separate `dir`ectory for image layers")
+	fs.StringVar(&o.Driver, "storage-driver", g.env.plain("STORAGE_DRIVER"), "storage `driver`: overlay or vfs")
+	fs.StringSliceVar(&o.DriverOptions, "storage-opt", nil, "storage driver `option`")
+	fs.BoolVar(&o.TransientStore, "transient-store", false, "keep container metadata in the volatile directory")
+	fs.StringVar(&o.RegistriesConf, "registries-conf", "", "registries.conf `file`")
+	fs.StringVar(&o.RegistriesConfDir, "registries-conf-dir", "", "registries.conf.d `dir`ectory")
+	fs.StringVar(&o.ShortNameAliases, "short-name-alias-conf", "", "short-name alias `file`")
+	fs.StringSliceVar(&o.UIDMap, "userns-uid-map", nil, "default `ctrID:hostID:length` user ID map")
+	fs.StringSliceVar(&o.GIDMap, "userns-gid-map", nil, "default `ctrID:hostID:length` group ID map")
+	fs.StringVar(&g.logLevel, "log-level", "warn", "log `level`: trace, debug, info, warn, error, fatal, panic")
+	fs.BoolVar(&g.debug, "debug", false, "same as --log-level=debug")
+	_ = fs.MarkHidden("debug")
+}
+
+// prepare turns global flags into the store's options.
+func (g *globals) prepare(*cobra.Command, []string) error {
+	if g.debug {
+		g.logLevel = "debug"
+	}
+	level, err := logrus.ParseLevel(g.logLevel)
+	if err != nil {
+		return fmt.Errorf("unable to parse log level: not a valid logrus Level: %q", g.logLevel)
+	}
+	logrus.SetLevel(level)
+	logrus.SetOutput(g.err)
+	g.store.Log = slog.New(logHandler{logrus.StandardLogger()})
+	g.store.Environ = g.env.lookup
+	g.store.TempDir = g.env.plain("TMPDIR")
+	return nil
+}
+
+// registryFlags binds how registries are reached.
+func registryFlags(fs *pflag.FlagSet, g *globals, r *builder.Registry) {
+	fs.StringVar(&r.AuthFile, "authfile", g.env.plain("REGISTRY_AUTH_FILE"), "`file` with registry credentials")
+	fs.StringVar(&r.CertDir, "cert-dir", "", "`dir`ectory of TLS certificates")
+	fs.StringVar(&r.Creds, "creds", "", "`user:password` for the registry")
+	fs.Var(&optionalBool{&r.TLSVerify}, "tls-verify", "require HTTPS and verify certificates")
+	fs.Lookup("tls-verify").NoOptDefVal = "true"
+	fs.StringVar(&r.PolicyFile, "signature-policy", "", "signature policy `file`")
+	_ = fs.MarkHidden("signature-policy")
+}
+
+func retryFlags(fs *pflag.FlagSet, r *builder.Registry) {
+	fs.IntVar(&r.Retries, "retry", 3, "further attempts after a network failure")
+	fs.DurationVar(&r.RetryDelay, "retry-delay", 2*time.Second, "time between attempts")
+}
+
+// optionalBool is a flag that can also be unset.
+type optionalBool struct{ p **bool }
+
+func (b *optionalBool) String() string {
+	if b.p == nil || *b.p == nil {
+		return ""
+	}
+	return fmt.Sprint(**b.p)
+}
+
+// Set parses a boolean.
+func (b *optionalBool) Set(text string) error {
+	var v bool
+	switch strings.ToLower(text) {
+	case "true", "1", "t":
+		v = true
+	case "false", "0", "f":
+	default:
+		return fmt.Errorf("%q is not true or false", text)
+	}
+	*b.p = &v
+	return nil
+}
+
+// Type names the value in help texts.
+func (b *optionalBool) Type() string { return "bool" }
+
+// pullPolicy is the value of --pull and --policy.
+type pullPolicy struct{ p *builder.PullPolicy }
+
+func (v pullPolicy) String() string { return "" }
+
+// Type names the value in help texts.
+func (v pullPolicy) Type() string { return "policy" }
+
+// Set parses a policy.
+func (v pullPolicy) Set(text string) error {
+	switch strings.ToLower(text) {
+	case "missing", "ifmissing", "notpresent":
+		*v.p = builder.PullMissing
+	case "always", "true":
+		*v.p = builder.PullAlways
+	case "newer", "ifnewer":
+		*v.p = builder.PullNewer
+	case "never", "false":
+		*v.p = builder.PullNever
+	default:
+		return fmt.Errorf("unsupported pull policy %q", text)
+	}
+	return nil
+}
+
+func platformFlags(fs *pflag.FlagSet, p *builder.Platform) func() error {
+	var text string
+	fs.StringVar(&text, "platform", "", "`os/arch[/variant]` of the image")
+	fs.StringVar(&p.OS, "os", "", "operating system of the image")
+	fs.StringVar(&p.Arch, "arch", "", "architecture of the image")
+	fs.StringVar(&p.Variant, "variant", "", "architecture variant of the image")
+	return func() error {
+		if text == "" {
+			return nil
+		}
+		if *p != (builder.Platform{}) {
+			return errors.New("invalid --platform may not be used with --os, --arch, or --variant")
+		}
+		parts := strings.Split(text, "/")
+		if len(parts) > 3 {
+			return fmt.Errorf("invalid platform %q: want os/arch[/variant]", text)
+		}
+		parts = append(parts, "", "")
+		*p = builder.Platform{OS: parts[0], Arch: parts[1], Variant: parts[2]}
+		return nil
+	}
+}
+
+// sandboxFlags binds what `from` and `build` say about running commands.
+func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
+	var shm string
+	capFlags(fs, s)
+	namespaceFlags(fs, s)
+	fs.StringSliceVar(&s.Hosts.AddHost, "add-host", nil, "`name:ip` for /etc/hosts")
+	fs.StringSliceVar(&s.Hosts.DNSServers, "dns", nil, "name `server`, or none to leave the image's resolv.conf")
+	fs.StringSliceVar(&s.Hosts.DNSSearch, "dns-search", nil, "search `domain`")
+	fs.StringSliceVar(&s.Hosts.DNSOptions, "dns-option", nil, "resolver `option`")
+	httpProxy := fs.Bool("http-proxy", true, "pass proxy variables to commands")
+	fs.StringArrayVar(&s.Security.Options, "security-opt", nil, "security `option`")
+	fs.StringSliceVar(&s.Limits.Ulimits, "ulimit", nil, "resource limit `type=soft[:hard]`")
+	fs.StringVar(&shm, "shm-size", "65536k", "`size` of /dev/shm")
+	fs.StringArrayVarP(&s.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
+	fs.StringArrayVar(&s.Devices, "device", nil, "host `device` for commands")
+	return func() (err error) {
+		s.Hosts.NoHTTPProxy = !*httpProxy
+		s.Limits.ShmSize, err = units.RAMInBytes(shm)
+		return err
+	}
+}
+
+func capFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
+	fs.StringSliceVar(&s.Security.CapAdd, "cap-add", nil, "add a `capability`")
+	fs.StringSliceVar(&s.Security.CapDrop, "cap-drop", nil, "drop a `capability`")
+}
+
+func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
+	n := &s.Namespaces
+	for _, f := range []struct {
+		name string
+		p    *builder.Namespace
+		help string
+	}{
+		{"ipc", &n.IPC, "IPC namespace: private or host"}, {"pid", &n.PID, "PID namespace: private or host"},
+		{"uts", &n.UTS, "UTS namespace: private or host"}, {"network", &n.Network, "network: host or none"},
+	} {
+		fs.Var(namespace{f.p, f.name}, f.name, f.help)
+	}
+	fs.SetNormalizeFunc(oldNames)
+}
+
+// namespace is the value of a namespace flag; what cannot be honoured is refused here.
+type namespace struct {
+	p    *builder.Namespace
+	name string
+}
+
+func (v namespace) String() string { return "" }
+
+// Type names the value in help texts.
+func (v namespace) Type() string { return "namespace" }
+
+// Set parses a choice.
+func (v namespace) Set(text string) error {
+	switch {
+	case text == "host", text == "none" && v.name == "network":
+		*v.p = builder.Namespace(text)
+	case (text == "" || text == "private" || text == "container") && v.name != "network":
+		*v.p = "private"
+	default:
+		return fmt.Errorf("%s %q is not supported", v.name, text)
+	}
+	return nil
+}
+
+// oldNames accepts the former spellings of flags (cli.md §1).
+func oldNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	switch name {
+	case "net":
+		name = "network"
+	case "override-arch":
+		name = "arch"
+	case "override-os":
+		name = "os"
+	case "purge":
+		name = "rm"
+	case "raw-iidfile":
+		name = "iidfile-raw"
+	}
+	return pflag.NormalizedName(name)
+}
+
+// compressionFlags binds how layers are compressed on their way out.
+func compressionFlags(fs *pflag.FlagSet, c *builder.Compression) func() error {
+	level := fs.Int("compression-level", 0, "compression `level`")
+	fs.StringVar(&c.Format, "compression-format", "", "compression `format`: gzip or zstd")
+	fs.BoolVar(&c.Force, "force-compression", false, "recompress layers that have another compression")
+	fs.BoolVarP(&c.Disable, "disable-compression", "D", false, "leave layers uncompressed where the destination permits")
+	return func() error {
+		if fs.Changed("compression-level") {
+			c.Level = level
+		}
+		if fs.Changed("disable-compression") {
+			c.Enable = !c.Disable
+			if c.Disable && (c.Format != "" || c.Force) {
+				return errors.New("--disable-compression and --compression-format or --force-compression cannot be used together")
+			}
+		}
+		return nil
+	}
+}
+
+// reproFlags binds what makes results repeatable (cli.md §8.11).
+func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output) func() error {
+	var stamp, epoch string
+	fs.StringVar(&stamp, "timestamp", "", "`seconds` that all times are set to")
+	fs.StringVar(&epoch, "source-date-epoch", "", "`seconds` that the image's own times are set to (default $SOURCE_DATE_EPOCH)")
+	fs.BoolVar(&o.Rewrite, "rewrite-timestamp", false, "with --source-date-epoch: clamp times in layers to it")
+	fs.BoolVar(&o.OmitHistory, "omit-history", false, "write no history")
+	created := fs.Bool("created-annotation", true, "set the annotation org.opencontainers.image.created")
+	fs.Var(&optionalBool{&o.IdentityLabel}, "identity-label", "set the label io.buildah.version")
+	fs.Lookup("identity-label").NoOptDefVal = "true"
+	return func() (err error) {
+		o.NoCreatedAnnotation = !*created
+		if stamp != "" && epoch != "" {
+			return errors.New("timestamp and source-date-epoch would be ambiguous if allowed together")
+		}
+		if o.Timestamp, err = seconds(stamp); err != nil || stamp != "" {
+			return err
+		}
+		if epoch != "" {
+			o.Epoch, err = seconds(epoch)
+			return err
+		}
+		o.Epoch, err = g.env.epoch()
+		return err
+	}
+}
+
+func parseFormat(text string) (builder.Format, error) {
+	switch text {
+	case "", "oci":
+		return builder.FormatOCI, nil
+	case "docker":
+		return builder.FormatDocker, nil
+	}
+	return "", fmt.Errorf("unrecognized image type %q", text)
+}
+
+// writeFile writes an ID file. A device, as /dev/null, is written in place.
+func writeFile(name, text string) error { return os.WriteFile(name, []byte(text), 0o644) } //nolint:gosec // for other programs to read

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+func newFromCmd(g *globals) *cobra.Command {
+	var o builder.FromOptions
+	var cidfile, format, iso string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use: "from [flags] IMAGE", Short: "Create a working container of an image, or of nothing (scratch)",
+		Example: "  from alpine\n  from --name work docker://registry.example/app:1\n  from scratch",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return errors.New(`an image name (or "scratch") must be specified`)
+			case 1:
+				return nil
+			}
+			return errors.New("too many arguments specified")
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.Name, "name", "", "exact `name` of the container")
+	fs.StringVar(&o.Suffix, "suffix", "", "`suffix` of generated names")
+	_ = fs.MarkHidden("suffix")
+	fs.StringVar(&cidfile, "cidfile", "", "write the container's ID to `file`")
+	fs.StringVarP(&format, "format", "f", g.env.get("FORMAT"), "`format` that commits default to: oci or docker")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	fs.Var(pullPolicy{&o.Pull.Policy}, "pull", "when to pull: missing, always, newer, never")
+	fs.Lookup("pull").NoOptDefVal = "always"
+	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: oci, rootless, chroot")
+	registryFlags(fs, g, &o.Pull.Registry)
+	retryFlags(fs, &o.Pull.Registry)
+	platform := platformFlags(fs, &o.Pull.Platform)
+	box := sandboxFlags(fs, &o.Sandbox)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
+		if err := errors.Join(platform(), box()); err != nil {
+			return err
+		}
+		if o.Format, err = parseFormat(format); err != nil {
+			return err
+		}
+		if o.Sandbox.Isolation, err = isolation(first(iso, g.env.get("ISOLATION")), "unrecognized isolation type"); err != nil {
+			return err
+		}
+		if !quiet {
+			o.Pull.Report = g.err
+		}
+		c, err := s.From(ctx, args[0], o)
+		if err != nil {
+			return err
+		}
+		if cidfile != "" {
+			if err := writeFile(cidfile, c.ID()); err != nil {
+				return errors.Join(fmt.Errorf("writing container ID: %w", err), c.Remove())
+			}
+		}
+		_, err = fmt.Fprintln(g.out, c.Name())
+		return err
+	})
+	return cmd
+}
+
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

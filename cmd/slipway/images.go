@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+type imageRow struct {
+	Name, Tag, ID, Digest string
+	Created               int64
+	CreatedAt             string
+	CreatedAtRaw          string
+	Size                  string
+	ReadOnly              bool
+	History               string
+}
+
+type imageJSON struct {
+	ID           string    `json:"id"`
+	Names        []string  `json:"names"`
+	Digest       string    `json:"digest"`
+	CreatedAt    string    `json:"createdat"`
+	Size         string    `json:"size"`
+	Created      int64     `json:"created"`
+	CreatedAtRaw time.Time `json:"createdatraw"`
+	ReadOnly     bool      `json:"readonly"`
+	History      []string  `json:"history"`
+}
+
+// imagesFlags are the flags of images.
+type imagesFlags struct {
+	all, digests, history, asJSON, noTrunc, noheading, quiet bool
+	format                                                   string
+	filters                                                  []string
+}
+
+func newImagesCmd(g *globals) *cobra.Command {
+	var f imagesFlags
+	cmd := &cobra.Command{
+		Use: "images [flags] [IMAGE]", Short: "List images in local storage", Example: "  images\n  images --filter dangling=true -q",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return fmt.Errorf("'%s images' requires at most 1 argument", g.program)
+			case len(args) == 1 && f.all:
+				return errors.New("when using the --all switch, you may not pass any images names or IDs")
+			case f.quiet && f.format != "":
+				return errors.New("quiet and format are mutually exclusive")
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&f.all, "all", "a", false, "also intermediate images")
+	fs.BoolVar(&f.digests, "digests", false, "show digests")
+	fs.StringSliceVarP(&f.filters, "filter", "f", nil, "`filter=value`: dangling, id, intermediate, label, reference, before, since")
+	fs.StringVar(&f.format, "format", "", "Go `template` for each row")
+	fs.BoolVar(&f.history, "history", false, "show former names")
+	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+	fs.BoolVar(&f.noTrunc, "no-trunc", false, "print whole IDs")
+	fs.BoolVarP(&f.noheading, "noheading", "n", false, "print no heading")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		list, err := f.list(ctx, s, args)
+		if err != nil {
+			return err
+		}
+		return f.print(g.out, list)
+	})
+	return cmd
+}
+
+func (f *imagesFlags) list(ctx context.Context, s *builder.Store, args []string) ([]*builder.Image, error) {
+	if len(args) == 1 {
+		img, err := s.Image(args[0])
+		if err != nil {
+			return nil, err
+		}
+		return []*builder.Image{img}, nil
+	}
+	all, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	dangling, intermediate, err := s.Dangling()
+	if err != nil {
+		return nil, err
+	}
+	var list []*builder.Image
+	for _, i := range all {
+		ok := f.all || !intermediate[i.ID()]
+		for _, text := range f.filters {
+			hit, err := matches(ctx, s, i, text, dangling, intermediate)
+			if err != nil {
+				return nil, err
+			}
+			ok = ok && hit
+		}
+		if ok {
+			list = append(list, i)
+		}
+	}
+	return list, nil
+}
+
+// matches applies one filter; "!=" negates.
+func matches(ctx context.Context, s *builder.Store, i *builder.Image, text string, dangling, intermediate map[string]bool) (bool, error) {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return false, fmt.Errorf("invalid image filter %q: must be in the format \"filter=value or filter!=value\"", text)
+	}
+	key, negated := strings.CutSuffix(key, "!")
+	hit, err := match(ctx, s, i, key, value, dangling, intermediate)
+	return hit != negated, err
+}
+
+func match(ctx context.Context, s *builder.Store, i *builder.Image, key, value string, dangling, intermediate map[string]bool) (bool, error) {
+	switch key {
+	case "dangling":
+		return dangling[i.ID()] == (value == "true"), nil
+	case "intermediate":
+		return intermediate[i.ID()] == (value == "true"), nil
+	case "readonly":
+		return i.ReadOnly() == (value == "true"), nil
+	case "id":
+		return strings.HasPrefix(i.ID(), strings.TrimPrefix(value, "sha256:")), nil
+	case "digest":
+		return strings.HasPrefix(i.Digest().String(), value), nil
+	case "before", "since", "after":
+		other, err := s.Image(value)
+		if err != nil {
+			return false, err
+		}
+		if key == "before" {
+			return i.Created().Before(other.Created()), nil
+		}
+		return i.Created().After(other.Created()), nil
+	case "reference":
+		return slices.ContainsFunc(i.Names(), func(n string) bool { return referenceMatches(value, n) }), nil
+	case "label":
+		cfg, err := i.Config(ctx)
+		if err != nil {
+			return false, err
+		}
+		k, v, both := strings.Cut(value, "=")
+		got, ok := cfg.Config.Labels[k]
+		return ok && (!both || got == v), nil
+	}
+	return false, fmt.Errorf("unsupported image filter %q", key)
+}
+
+func (f *imagesFlags) print(w io.Writer, list []*builder.Image) error {
+	if f.asJSON {
+		return f.printJSON(w, list)
+	}
+	if f.quiet {
+		return lines(w, list, func(i *builder.Image) string { return f.id(i) })
+	}
+	var rows []imageRow
+	for _, i := range list {
+		r, err := f.rows(i)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, r...)
+	}
+	if f.format != "" {
+		return writeTemplate(w, f.format, rows, map[string]string{"Name": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Digest": "DIGEST", "CreatedAt": "CREATED", "Size": "SIZE"})
+	}
+	return f.table(w, rows)
+}
+
+func (f *imagesFlags) id(i *builder.Image) string {
+	if f.noTrunc {
+		return "sha256:" + i.ID()
+	}
+	return i.ID()[:12]
+}
+
+func (f *imagesFlags) rows(i *builder.Image) ([]imageRow, error) {
+	size, err := i.Size()
+	if err != nil {
+		return nil, err
+	}
+	names := i.Names()
+	if len(names) == 0 {
+		names = []string{"<none>:<none>"}
+	}
+	var rows []imageRow
+	for _, n := range names {
+		repo, tag := n, "<none>"
+		if at := strings.LastIndex(n, ":"); at > strings.LastIndex(n, "/") {
+			repo, tag = n[:at], n[at+1:]
+		}
+		repo, _, _ = strings.Cut(repo, "@")
+		rows = append(rows, imageRow{Name: repo, Tag: tag, ID: f.id(i), Digest: i.Digest().String(), Created: i.Created().Unix(),
+			CreatedAt: age(i.Created()), CreatedAtRaw: i.Created().Format(time.RFC3339Nano), Size: sizeText(size), ReadOnly: i.ReadOnly(),
+			History: strings.Join(i.NamesHistory(), ", ")})
+	}
+	return rows, nil
+}
+
+func age(t time.Time) string { return units.HumanDuration(time.Since(t)) + " ago" }
+
+// sizeText has three significant digits, in decimal units.
+func sizeText(n int64) string {
+	return units.CustomSize("%.3g %s", float64(n), 1000, []string{"B", "KB", "MB", "GB", "TB", "PB"})
+}
+
+func (f *imagesFlags) table(w io.Writer, rows []imageRow) error {
+	tw := tabwriter.NewWriter(w, 8, 2, 3, ' ', 0)
+	line := func(r imageRow) {
+		cells := []string{r.Name, r.Tag}
+		if f.digests {
+			cells = append(cells, r.Digest)
+		}
+		cells = append(cells, r.ID, r.CreatedAt, r.Size)
+		if f.history {
+			cells = append(cells, r.History)
+		}
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	if !f.noheading {
+		line(imageRow{Name: "REPOSITORY", Tag: "TAG", Digest: "DIGEST", ID: "IMAGE ID", CreatedAt: "CREATED", Size: "SIZE", History: "HISTORY"})
+	}
+	for _, r := range rows {
+		line(r)
+	}
+	return tw.Flush()
+}
+
+func (f *imagesFlags) printJSON(w io.Writer, list []*builder.Image) error {
+	rows := []imageJSON{}
+	for _, i := range list {
+		size, err := i.Size()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, imageJSON{i.ID(), i.Names(), i.Digest().String(), age(i.Created()), sizeText(size), i.Created().Unix(), i.Created(), i.ReadOnly(), i.NamesHistory()})
+	}
+	return writeJSON(w, rows)
+}
+
+// referenceMatches tells whether a name matches a pattern, as a whole or from a slash on, with or without its tag.
+func referenceMatches(pattern, name string) bool {
+	bare := name
+	if at := strings.LastIndex(name, ":"); at > strings.LastIndex(name, "/") {
+		bare = name[:at]
+	}
+	for _, n := range []string{name, bare} {
+		for {
+			if ok, err := path.Match(pattern, n); ok && err == nil {
+				return true
+			}
+			_, rest, found := strings.Cut(n, "/")
+			if !found {
+				break
+			}
+			n = rest
+		}
+	}
+	return false
+}

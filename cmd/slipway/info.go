@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/userns"
+	"github.com/slipway-build/slipway/internal/version"
+)
+
+func newInfoCmd(g *globals) *cobra.Command {
+	var debug bool
+	var format string
+	cmd := &cobra.Command{Use: "info [flags]", Short: "Describe the host and the storage", Example: "  info\n  info --format '{{.store.GraphRoot}}'", Args: cobra.NoArgs}
+	cmd.Flags().BoolVarP(&debug, "debug", "d", false, "also describe the program")
+	cmd.Flags().StringVar(&format, "format", "", "Go `template`")
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {
+		info, err := s.Info()
+		if err != nil {
+			return err
+		}
+		if host, ok := info["host"].(map[string]any); ok {
+			host["UserNamespace"] = userns.Current().String()
+		}
+		if debug {
+			info["debug"] = map[string]any{"compiler": runtime.Compiler, "go version": runtime.Version(), "slipway version": version.Version, "git commit": version.Commit}
+		}
+		if format == "" {
+			return writeJSON(g.out, info)
+		}
+		t, err := parseTemplate(format)
+		if err != nil {
+			return err
+		}
+		if err := t.Execute(g.out, info); err != nil {
+			return fmt.Errorf("applying format: %w", err)
+		}
+		_, err = fmt.Fprintln(g.out)
+		return err
+	})
+	return cmd
+}
+
+func newVersionCmd(g *globals) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "version [flags]", Short: "Say which Slipway this is", Example: "  version --json", Args: cobra.NoArgs}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(*cobra.Command, []string) error { return version.Write(g.out, asJSON) }
+	return cmd
+}

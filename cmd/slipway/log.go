@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/sirupsen/logrus"
+)
+
+// logHandler sends our own log to logrus, which the libraries use, so that there is one log in one format.
+type logHandler struct{ l *logrus.Logger }
+
+// Enabled follows --log-level.
+func (h logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return h.l.IsLevelEnabled(toLogrus(level))
+}
+
+// Handle writes one record.
+func (h logHandler) Handle(_ context.Context, r slog.Record) error {
+	fields := logrus.Fields{}
+	r.Attrs(func(a slog.Attr) bool { fields[a.Key] = a.Value.Any(); return true })
+	h.l.WithFields(fields).Log(toLogrus(r.Level), r.Message)
+	return nil
+}
+
+// WithAttrs and WithGroup are there for the interface; nobody here uses them.
+func (h logHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup is there for the interface.
+func (h logHandler) WithGroup(string) slog.Handler { return h }
+
+func toLogrus(l slog.Level) logrus.Level {
+	switch {
+	case l >= slog.LevelError:
+		return logrus.ErrorLevel
+	case l >= slog.LevelWarn:
+		return logrus.WarnLevel
+	case l >= slog.LevelInfo:
+		return logrus.InfoLevel
+	}
+	return logrus.DebugLevel
+}

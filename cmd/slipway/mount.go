@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/userns"
+)
+
+type mountRow struct {
+	Container  string `json:"container,omitempty"`
+	MountPoint string `json:"mountPoint"`
+}
+
+func newMountCmd(g *globals) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "mount [flags] [CONTAINER...]", Short: "Mount working containers, or list what is mounted",
+		Example: "  m=$(slipway mount work)\n  mount --json"}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(c *cobra.Command, args []string) error {
+		if os.Geteuid() != 0 && !userns.Entered() && g.store.Driver != "vfs" {
+			return fmt.Errorf("cannot mount using driver %s in rootless mode. You need to run it in a `%s unshare` session", first(g.store.Driver, "overlay"), g.program)
+		}
+		return g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+			rows, err := mountAll(s, args)
+			return errors.Join(printMounts(g.out, rows, len(args), asJSON), err)
+		})(c, args)
+	}
+	return cmd
+}
+
+// mountAll mounts the named containers, or lists the mounted ones. One failure does not stop the others.
+func mountAll(s *builder.Store, names []string) (rows []mountRow, err error) {
+	if len(names) == 0 {
+		list, err := s.Containers(false)
+		for _, c := range list {
+			if c.MountPoint != "" {
+				rows = append(rows, mountRow{c.Name, c.MountPoint})
+			}
+		}
+		return rows, err
+	}
+	var errs []error
+	for _, name := range names {
+		c, err := s.Container(name)
+		if err == nil {
+			var dir string
+			if dir, err = c.Mount(); err == nil {
+				rows = append(rows, mountRow{name, dir})
+			}
+		}
+		errs = append(errs, err)
+	}
+	return rows, errors.Join(errs...)
+}
+
+func printMounts(w io.Writer, rows []mountRow, named int, asJSON bool) error {
+	if asJSON {
+		if named == 1 && len(rows) == 1 {
+			rows[0].Container = ""
+		}
+		return writeJSON(w, rows)
+	}
+	for _, r := range rows {
+		text := r.Container + " " + r.MountPoint
+		if named == 1 {
+			text = r.MountPoint
+		}
+		if _, err := fmt.Fprintln(w, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeJSON prints a value with four blanks of indentation, a nil slice as null.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "    ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// each calls do for every name. All errors but the last are printed at once, the last one is returned.
+func (g *globals) each(names []string, do func(name string) error) error {
+	var last error
+	for _, name := range names {
+		if err := do(name); err != nil {
+			if last != nil {
+				fmt.Fprintln(g.err, oneLine(last.Error()))
+			}
+			last = err
+		}
+	}
+	return last
+}
+
+// chosen returns the named containers, or with all every working container.
+func chosen(s *builder.Store, all bool, args []string) ([]string, error) {
+	if !all {
+		return args, nil
+	}
+	list, err := s.Containers(false)
+	for _, c := range list {
+		args = append(args, c.ID)
+	}
+	return args, err
+}
+
+func newUmountCmd(g *globals) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "umount [flags] [CONTAINER...]", Aliases: []string{"unmount"}, Short: "Unmount working containers", Example: "  umount work\n  umount --all",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case all && len(args) > 0:
+				return errors.New("when using the --all switch, you may not pass any container IDs")
+			case !all && len(args) == 0:
+				return errors.New("at least one container ID must be specified")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "all working containers")
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+		names, err := chosen(s, all, args)
+		if err != nil {
+			return err
+		}
+		return g.each(names, func(name string) error {
+			c, err := s.Container(name)
+			if err != nil {
+				return fmt.Errorf("error unmounting container %s: %w", name, err)
+			}
+			was, err := c.Unmount()
+			if err == nil && was {
+				fmt.Fprintln(g.out, c.ID())
+			}
+			return err
+		})
+	})
+	return cmd
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+func newRmCmd(g *globals) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "rm [flags] [CONTAINER...]", Aliases: []string{"delete"}, Short: "Delete working containers", Example: "  rm work\n  rm --all",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case all && len(args) > 0:
+				return errors.New("when using the --all switch, you may not pass any containers names or IDs")
+			case !all && len(args) == 0:
+				return errors.New("container ID must be specified")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "all working containers")
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+		names, err := chosen(s, all, args)
+		if err != nil {
+			return err
+		}
+		return g.each(names, func(name string) error {
+			c, err := s.Container(name)
+			if errors.Is(err, builder.ErrNoContainer) {
+				err = builder.ErrNoContainer
+			}
+			if err == nil {
+				err = c.Remove()
+			}
+			if err != nil {
+				return fmt.Errorf("removing container %q: %w", name, err)
+			}
+			_, err = fmt.Fprintln(g.out, c.ID())
+			return err
+		})
+	})
+	return cmd
+}
+
+func newRenameCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "rename CONTAINER NAME", Short: "Rename a working container", Example: "  rename work done", Args: cobra.ExactArgs(2)}
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+		c, err := s.Container(args[0])
+		if err != nil {
+			return err
+		}
+		return c.Rename(args[1])
+	})
+	return cmd
+}
+
+func newRmiCmd(g *globals) *cobra.Command {
+	var all, force, prune bool
+	cmd := &cobra.Command{
+		Use: "rmi [flags] [IMAGE...]", Short: "Delete images", Example: "  rmi app:old\n  rmi --prune",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case all && prune:
+				return errors.New("when using the --all switch, you may not use --prune switch")
+			case all && len(args) > 0:
+				return errors.New("when using the --all switch, you may not pass any images names or IDs")
+			case prune && len(args) > 0:
+				return errors.New("when using the --prune switch, you may not pass any images names or IDs")
+			case !all && !prune && len(args) == 0:
+				return errors.New("image name or ID must be specified")
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&all, "all", "a", false, "all images that no container uses")
+	fs.BoolVarP(&force, "force", "f", false, "also delete working containers that use the images")
+	fs.BoolVarP(&prune, "prune", "p", false, "images without name and without images on them")
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+		names, err := doomed(s, all, prune, args)
+		if err != nil {
+			return err
+		}
+		var deleted []string
+		err = g.each(names, func(name string) error {
+			r, err := s.RemoveImage(name, force)
+			for _, n := range r.Untagged {
+				fmt.Fprintln(g.out, "untagged: "+n)
+			}
+			deleted = append(deleted, r.Deleted...)
+			return err
+		})
+		for _, id := range deleted {
+			fmt.Fprintln(g.out, id)
+		}
+		return err
+	})
+	return cmd
+}
+
+// doomed lists the images to delete.
+func doomed(s *builder.Store, all, prune bool, args []string) ([]string, error) {
+	if prune {
+		dangling, _, err := s.Dangling()
+		for id := range dangling {
+			args = append(args, id)
+		}
+		return args, err
+	}
+	if all {
+		list, err := s.Images()
+		for _, i := range list {
+			if !i.ReadOnly() {
+				args = append(args, i.ID())
+			}
+		}
+		return args, err
+	}
+	return args, nil
+}
+
+func newTagCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "tag IMAGE NAME [NAME...]", Short: "Give an image more names", Example: "  tag app registry.example/app:1", Args: cobra.MinimumNArgs(2)}
+	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error { return s.Tag(args[0], args[1:]...) })
+	return cmd
+}

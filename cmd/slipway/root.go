@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/version"
+)
+
+// globals are the global flags and the streams of one invocation.
+type globals struct {
+	program  string
+	store    builder.StoreOptions
+	logLevel string
+	debug    bool
+	env      env
+	in       *os.File
+	out, err io.Writer
+}
+
+// run is the whole program: it builds a fresh tree of commands, so that tests can call it, and returns the exit status.
+func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the program at once
+	g := &globals{program: filepath.Base(args[0]), env: env{os.LookupEnv}, in: stdin, out: stdout, err: stderr}
+	root := newRoot(g)
+	root.SetArgs(args[1:])
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var silent *silentError
+	if !errors.As(err, &silent) {
+		fmt.Fprintf(stderr, "Error: %s\n", oneLine(suggest(g, root, cmd, err)))
+	}
+	return exitCode(err)
+}
+
+// newRoot is the tree of commands.
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use: g.program, Short: "Build OCI container images without a daemon",
+		Long:          "Slipway builds OCI container images without a daemon: step by step in working containers, or from Dockerfiles.",
+		SilenceErrors: true, SilenceUsage: true, Version: version.Version,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], g.program)
+			}
+			return nil
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: g.prepare,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetVersionTemplate(fmt.Sprintf("%s version %s (image-spec %s, runtime-spec %s)\n", g.program, version.Version, version.ImageSpec, version.RuntimeSpec))
+	globalFlags(root, g)
+	addGroups(root)
+	for _, c := range commands(g) {
+		strict(c)
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// The groups of commands in the help text.
+const (
+	images     = "images"
+	containers = "containers"
+	system     = "system"
+	other      = "other"
+)
+
+func addGroups(root *cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: images, Title: "Image Commands:"}, &cobra.Group{ID: containers, Title: "Container Commands:"},
+		&cobra.Group{ID: system, Title: "System Commands:"}, &cobra.Group{ID: other, Title: "Other Commands:"})
+	root.SetHelpCommandGroupID(other)
+	root.SetCompletionCommandGroupID(other)
+}
+
+// commands lists the commands, each made by a function in a file of its name.
+func commands(g *globals) []*cobra.Command {
+	in := func(group string, list ...*cobra.Command) []*cobra.Command {
+		for _, c := range list {
+			c.GroupID = group
+		}
+		return list
+	}
+	all := in(images, newImagesCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newTagCmd(g))
+	all = append(all, in(containers, newAddCmd(g), newCommitCmd(g), newConfigCmd(g), newContainersCmd(g), newCopyCmd(g),
+		newFromCmd(g), newMountCmd(g), newRenameCmd(g), newRmCmd(g), newRunCmd(g), newUmountCmd(g))...)
+	all = append(all, in(system, newInfoCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
+	return append(all, in(other, newBuildCmd(g), newInspectCmd(g))...)
+}
+
+// interspersed are the commands that take flags behind arguments (cli.md §1).
+const interspersed = " containers info version rename tag "
+
+// strict makes a command refuse options behind its first argument, before it looks at anything else.
+func strict(c *cobra.Command) {
+	if strings.Contains(interspersed, " "+c.Name()+" ") {
+		return
+	}
+	c.Flags().SetInterspersed(false)
+	args := c.Args
+	c.Args = func(cmd *cobra.Command, list []string) error {
+		checked := list
+		if c.Name() == "run" || c.Name() == "unshare" {
+			checked = list[:min(1, len(list))]
+		}
+		for i, a := range checked {
+			if i > 0 && strings.HasPrefix(a, "-") && a != "-" && cmd.ArgsLenAtDash() != 0 {
+				return fmt.Errorf("no options (%s) can be specified after the image or container name", a)
+			}
+		}
+		if args == nil {
+			return nil
+		}
+		return args(cmd, list)
+	}
+}
+
+// oneLine keeps an error on one line, with no control characters of hostile input.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case r < ' ' && r != '\t' || r == 0x7f:
+			return -1
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+// suggest adds commands of a similar name.
+func suggest(g *globals, root, cmd *cobra.Command, err error) string {
+	text := err.Error()
+	if cmd != root || !strings.HasPrefix(text, "unknown command") {
+		return text
+	}
+	word := strings.SplitN(text, `"`, 3)[1]
+	if close := root.SuggestionsFor(word); len(close) > 0 {
+		text = fmt.Sprintf("%s: did you mean this? %s", strings.SplitN(text, "\n", 2)[0], strings.Join(close, ", "))
+	}
+	return text
+}
+
+// withStore runs f with the open store.
+func (g *globals) withStore(f func(ctx context.Context, s *builder.Store, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		s, err := builder.Open(g.store)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		return f(cmd.Context(), s, args)
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+func newRunCmd(g *globals) *cobra.Command {
+	var o builder.RunOptions
+	var iso string
+	var env []string
+	cmd := &cobra.Command{
+		Use: "run [flags] CONTAINER [--] COMMAND [ARG...]", Short: "Run a command in a working container",
+		Example: "  run work -- apt-get update\n  run --user www-data work id\n  run --network none work sh -c 'make test'",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("container ID must be specified")
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringArrayVarP(&env, "env", "e", nil, "`K=V` or K for this command only")
+	fs.StringVar(&o.Hostname, "hostname", "", "host `name`")
+	fs.StringVar(&iso, "isolation", "", "`isolation`: oci, rootless, chroot")
+	fs.StringArrayVar(&o.Mounts, "mount", nil, "mount `type=bind|tmpfs,...`")
+	fs.BoolVar(&o.Sandbox.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname alone")
+	fs.BoolVar(&o.Sandbox.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts alone")
+	fs.StringVar(&o.Sandbox.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
+	fs.StringSliceVar(&o.Sandbox.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
+	fs.StringVarP(&o.User, "user", "u", "", "`user[:group]`")
+	fs.IntSliceVar(&o.ValidExitCodes, "valid-exit-codes", []int{0}, "exit `codes` that mean success")
+	fs.StringArrayVarP(&o.Sandbox.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
+	fs.StringVar(&o.Dir, "workingdir", "", "working `dir`ectory")
+	fs.StringArrayVar(&o.Sandbox.Devices, "device", nil, "host `device`")
+	capFlags(fs, &o.Sandbox)
+	namespaceFlags(fs, &o.Sandbox)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
+		argv := args[1:]
+		if len(argv) > 0 && argv[0] == "--" {
+			argv = argv[1:]
+		}
+		if len(argv) == 0 {
+			return errors.New("command must be specified")
+		}
+		if o.Sandbox.Isolation, err = isolation(first(iso, g.env.get("ISOLATION")), "unrecognized isolation type"); err != nil {
+			return err
+		}
+		o.Env = g.env.expand(env)
+		o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err}
+		c, err := s.Container(args[0])
+		if err != nil {
+			return err
+		}
+		return c.Run(ctx, argv, o)
+	})
+	return cmd
+}
+
+// expand reads --env values: K=V as it is, a bare K from the caller's environment, skipped when unset.
+func (e env) expand(list []string) []string {
+	var out []string
+	for _, kv := range list {
+		if strings.Contains(kv, "=") {
+			out = append(out, kv)
+		} else if v, ok := e.lookup(kv); ok {
+			out = append(out, kv+"="+v)
+		}
+	}
+	return out
+}
