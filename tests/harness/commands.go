@@ -84,29 +84,8 @@ func (h *Harness) loadBase(ts *testscript.TestScript, args []string) error {
 	if err := tree.Layout(dir, config, t); err != nil {
 		return err
 	}
-	return h.load(ts, dir, args[0])
-}
-
-// load pulls a layout's image into the store under exactly one name.
-func (h *Harness) load(ts *testscript.TestScript, layout, name string) error {
-	id, err := output(ts, h.Bin, "pull", "-q", "oci:"+layout+":latest")
-	if err != nil {
-		return err
-	}
-	id = strings.TrimSpace(id)
-	if _, err := output(ts, h.Bin, "tag", id, name); err != nil {
-		return err
-	}
-	// The pull may have named the image after the layout's path.
-	names, err := output(ts, h.Bin, "images", "-a", "--no-trunc", "-n", "--format", "{{.ID}} {{.Name}}:{{.Tag}}")
-	for line := range strings.Lines(names) {
-		if fields := strings.Fields(line); len(fields) == 2 && strings.Contains(fields[1], "/layouts/") {
-			if _, err := output(ts, h.Bin, "rmi", fields[1]); err != nil {
-				return err
-			}
-		}
-	}
-	return err
+	slipway := func(argv ...string) (string, error) { return output(ts, append([]string{h.Bin}, argv...)...) }
+	return load(slipway, dir, args[0])
 }
 
 // registry is "registry [-tls] [-login USER:PASSWORD] [NAME]": a registry for the

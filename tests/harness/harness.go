@@ -36,7 +36,7 @@ type Harness struct {
 // New prepares a Harness: it takes the binary that $SLIPWAY_BIN names or builds
 // it. The caller calls Close.
 func New() (*Harness, error) {
-	dir, err := os.MkdirTemp("", "slipway-test-")
+	dir, err := os.MkdirTemp("", "sw-") // short: podman refuses long run roots
 	if err != nil {
 		return nil, err
 	}

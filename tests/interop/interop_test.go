@@ -1,0 +1,121 @@
+// Package interop checks Slipway together with the other tools of the field, as
+// Debian packages them: what one makes, the others must list, read and run.
+package interop
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/tests/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// shared is set by TestMain before any test runs.
+var shared *harness.Harness
+
+func run(m *testing.M) int {
+	h, err := harness.New()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared = h
+	code := m.Run()
+	if err := h.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "cleaning up:", err)
+		return 1
+	}
+	return code
+}
+
+// debianTar returns a Debian root file system as a tar archive. It is made by
+// mmdebstrap from the package sources of this machine, once, and kept in the
+// user's cache directory for a day.
+func debianTar(t *testing.T) string {
+	t.Helper()
+	harness.Need(t, "root", "mmdebstrap")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	name := filepath.Join(cache, "slipway-test", "debian.tar")
+	if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) < 24*time.Hour {
+		return name
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	suite := "stable"
+	if release, err := os.ReadFile("/etc/os-release"); err == nil {
+		if _, after, ok := strings.Cut(string(release), "VERSION_CODENAME="); ok {
+			suite, _, _ = strings.Cut(after, "\n")
+		}
+	}
+	argv := []string{"--variant=apt", "--include=gcc,libc6-dev", "--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*", suite, name + ".tmp"}
+	argv[len(argv)-1] = strings.TrimSuffix(name, ".tar") + ".new.tar"
+	for _, sources := range []string{"/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"} {
+		if _, err := os.Stat(sources); err == nil {
+			argv = append(argv, sources)
+			break
+		}
+	}
+	if out, err := exec.Command("mmdebstrap", argv...).CombinedOutput(); err != nil {
+		t.Fatalf("mmdebstrap: %v\n%s", err, out)
+	}
+	if err := os.Rename(strings.TrimSuffix(name, ".tar")+".new.tar", name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// startRegistry runs Debian's docker-registry on a free port of the loopback and
+// returns its host.
+func startRegistry(t *testing.T, s *harness.Store) string {
+	t.Helper()
+	harness.Need(t, "docker-registry")
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := probe.Addr().String()
+	probe.Close()
+	config := filepath.Join(s.Dir, "registry.yml")
+	text := fmt.Sprintf("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: %s\n", filepath.Join(s.Dir, "registry"), host)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("docker-registry", "serve", config)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Both only fail when it is gone already.
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if resp, err := http.Get("http://" + host + "/v2/"); err == nil {
+			resp.Body.Close()
+			return host
+		} else if time.Now().After(deadline) {
+			t.Fatal("docker-registry does not answer")
+		}
+	}
+}
+
+// contains fails the test when text lacks part.
+func contains(t *testing.T, text, part string) {
+	t.Helper()
+	if !strings.Contains(text, part) {
+		t.Errorf("%q is not in:\n%s", part, text)
+	}
+}
