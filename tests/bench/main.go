@@ -1,0 +1,124 @@
+// Command bench measures Slipway beside Debian's buildah, in the same run and on
+// the same machine, and prints for each operation ours, the peer's and the ratio.
+//
+//	go run ./tests/bench [-n 5] [-check] [-write docs/benchmarks.md]
+//
+// Both tools get a store of their own with the same image, and runs alternate, so
+// that what disturbs one disturbs the other. A number is the smallest of n runs:
+// noise only ever adds. -check fails when a ratio of rows.go is missed.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/slipway-build/slipway/internal/tree"
+	"github.com/slipway-build/slipway/tests/harness"
+)
+
+func main() {
+	n := flag.Int("n", 5, "runs of each operation")
+	check := flag.Bool("check", false, "fail when an aim is missed")
+	file := flag.String("write", "", "write the tables to this `file` too")
+	flag.Parse()
+	if err := run(*n, *check, *file); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures every row and reports.
+func run(n int, check bool, file string) error {
+	peer, err := exec.LookPath("buildah")
+	if err != nil {
+		if check || harness.Required() {
+			return fmt.Errorf("the peer is missing: %w", err)
+		}
+		fmt.Println("SKIP: buildah is not installed; there is nothing to compare with")
+		return nil
+	}
+	h, err := harness.New()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin)
+	if err != nil {
+		return err
+	}
+	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer)
+	if err != nil {
+		return err
+	}
+	var results []result
+	for _, r := range rows() {
+		res, err := r.measure(n, ours, theirs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		fmt.Println(res)
+		results = append(results, res)
+	}
+	if file != "" {
+		if err := os.WriteFile(file, []byte(document(results, n, peer)), 0o644); err != nil {
+			return err
+		}
+	}
+	return missed(results, check)
+}
+
+// missed returns an error that names the aims that were not reached.
+func missed(results []result, check bool) error {
+	var errs []error
+	for _, r := range results {
+		if r.missed() {
+			errs = append(errs, fmt.Errorf("%s: CPU ratio %.2f, aim %.2f", r.row.name, r.ratio(), r.row.aim))
+		}
+	}
+	if !check {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// A tool is one of the two programs with its environment and directory.
+type tool struct {
+	program string
+	dir     string
+	env     []string
+}
+
+// prepare makes a tool's directory, an empty store, and one with the image "base".
+func prepare(dir, program string) (*tool, error) {
+	t := &tool{program: program, dir: dir}
+	for _, name := range []string{"home", "xdg", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	conf := "[containers]\ndefault_ulimits=[\"nofile=1024:4096\",\"nproc=10000:10000\"]\n"
+	files := map[string]string{"containers.conf": conf, "file": "content\n"}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	t.env = []string{
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + filepath.Join(dir, "home"),
+		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"),
+		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"), "BUILDAH_RUNTIME=runc",
+	}
+	base, err := tree.Machine(tree.Tools()...)
+	if err != nil {
+		return nil, err
+	}
+	if err := tree.Layout(filepath.Join(dir, "layout"), tree.Config{"Env": []string{"PATH=/usr/bin:/bin"}}, base); err != nil {
+		return nil, err
+	}
+	_, err = t.run("tool tag $(tool pull -q oci:$PWD/layout:latest) base; STORE=$STORE-empty; tool images >/dev/null", 1)
+	return t, err
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// A cost is what one run took, summed over the process tree.
+type cost struct {
+	cpu, wall float64 // seconds
+	memory    float64 // MB, the largest process
+	written   float64 // MB handed to block devices
+}
+
+// run runs a shell script, repeated, and returns the cost of one time. "tool" is
+// a function of the shell, so that nothing but the program itself is started. The
+// kernel adds up what the shell and all its descendants used, as far as they were
+// waited for.
+func (t *tool) run(script string, repeat int) (cost, error) {
+	script = fmt.Sprintf("tool() { %s --root \"$STORE\" --runroot \"$STORE-run\" \"$@\"; }\n"+
+		"for round in $(seq %d); do\n%s\ndone", t.program, repeat, script)
+	var output bytes.Buffer
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = t.dir, t.env, &output, &output
+	start := time.Now()
+	err := cmd.Run()
+	wall := time.Since(start).Seconds()
+	if err != nil {
+		return cost{}, fmt.Errorf("%w\n%s", err, output.String())
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	seconds := func(v syscall.Timeval) float64 { return float64(v.Sec) + float64(v.Usec)/1e6 }
+	times := float64(repeat)
+	return cost{
+		cpu:     (seconds(usage.Utime) + seconds(usage.Stime)) / times,
+		wall:    wall / times,
+		memory:  float64(usage.Maxrss) / 1024,
+		written: float64(usage.Oublock) * 512 / 1e6 / times,
+	}, nil
+}
+
+// A result is a row with the smallest costs of both tools.
+type result struct {
+	row          row
+	ours, theirs cost
+}
+
+// measure runs a row n times, the tools in turn, after one run to warm up.
+func (r row) measure(n int, ours, theirs *tool) (result, error) {
+	res := result{row: r, ours: worst(), theirs: worst()}
+	for i := range n + 1 {
+		a, err := ours.run(r.script, r.repeat)
+		if err != nil {
+			return res, fmt.Errorf("ours: %w", err)
+		}
+		b, err := theirs.run(r.script, r.repeat)
+		if err != nil {
+			return res, fmt.Errorf("peer: %w", err)
+		}
+		if i > 0 {
+			res.ours, res.theirs = res.ours.least(a), res.theirs.least(b)
+		}
+	}
+	return res, nil
+}
+
+func worst() cost {
+	inf := math.Inf(1)
+	return cost{inf, inf, inf, inf}
+}
+
+// least takes the smaller of each number.
+func (c cost) least(d cost) cost {
+	return cost{min(c.cpu, d.cpu), min(c.wall, d.wall), min(c.memory, d.memory), min(c.written, d.written)}
+}
+
+// ratio is our CPU time to the peer's.
+func (r result) ratio() float64 { return r.ours.cpu / r.theirs.cpu }
+
+func (r result) missed() bool { return r.row.aim > 0 && r.ratio() > r.row.aim }
