@@ -29,7 +29,7 @@ demo: build ## build a real image twice, run a command in it, write an OCI archi
 	@docs/demo/demo.sh bin/slipway
 
 test: setup build lint arm64 ## run every check (as root: installs what they need first)
-	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) test $(TAGS) -timeout 24m ./...
+	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) run ./tests/report $(GO) test $(TAGS) -timeout 24m ./...
 
 setup: # Debian packages and test users for the checks, when root
 	@tests/setup.sh

@@ -42,6 +42,8 @@ func TestChecks(t *testing.T) {
 		{"pure package", "builder/config", `import _ "github.com/slipway-build/slipway/internal/early"`, checkArrows, "may not import"},
 		{"cobra in builder", "builder", `import _ "github.com/spf13/cobra"`, checkConfinement, "belongs to cmd"},
 		{"cobra in cmd", "cmd/slipway", `import _ "github.com/spf13/cobra"`, checkConfinement, ""},
+		{"storage in cmd", "cmd/slipway", `import _ "github.com/containers/storage"`, checkConfinement, "belongs to builder"},
+		{"storage's children in cmd", "cmd/slipway", `import _ "github.com/containers/storage/pkg/reexec"`, checkConfinement, ""},
 		{"heavy early", "internal/early", `import _ "github.com/opencontainers/go-digest"`, checkLight, "starts early"},
 		{"light early", "internal/early", "import _ \"os\"\nimport _ \"golang.org/x/sys/unix\"", checkLight, ""},
 		{"no package comment", "builder", `var x = 1`, checkDocs, "no package comment"},

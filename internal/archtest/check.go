@@ -45,10 +45,10 @@ func checkArrows(p *pkg) (bad []string) {
 
 func checkConfinement(p *pkg) (bad []string) {
 	for name, pos := range p.imports() {
-		for _, c := range confinements() {
-			if under(name, []string{c.dependency}) && !under(p.path, c.trees) {
-				bad = append(bad, fmt.Sprintf("%s: %s belongs to %s", p.short(pos), name, strings.Join(c.trees, ", ")))
-			}
+		table := confinements()
+		i := slices.IndexFunc(table, func(c confinement) bool { return under(name, []string{c.dependency}) })
+		if i >= 0 && !under(p.path, table[i].trees) {
+			bad = append(bad, fmt.Sprintf("%s: %s belongs to %s", p.short(pos), name, strings.Join(table[i].trees, ", ")))
 		}
 	}
 	return bad
