@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -27,7 +26,7 @@ func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o 
 		defer in.Close()
 	}
 	err = w.inRoot(func(root *rootfs.Root) error {
-		co, err := w.copierOptions(root, o)
+		co, err := copierOptions(root, o)
 		if err != nil {
 			return err
 		}
@@ -62,7 +61,7 @@ func (w *Workspace) destination(dest string) string {
 	return dest
 }
 
-func (w *Workspace) copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
+func copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
 	co := copier.Options{
 		KeepOwner: o.KeepOwner, Chmod: o.Chmod, Excludes: o.Excludes, Parents: o.Parents, NoFollow: o.NoFollow,
 		Mtime: o.Mtime, AllowEmptyWildcard: o.AllowEmptyWildcard, NoWildcard: o.NoWildcard, Unpack: o.Unpack,
@@ -122,5 +121,3 @@ func (w *Workspace) owner(root *rootfs.Root) (uid, gid int, err error) {
 	}
 	return int(u.UID), int(u.GID), nil
 }
-
-var errNoSource = errors.New("src must be specified")

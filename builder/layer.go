@@ -11,6 +11,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
@@ -86,4 +87,16 @@ func (s *Store) emptyRoot() (*rootfs.Root, func() error, error) {
 		return nil, nil, errors.Join(err, os.Remove(dir))
 	}
 	return root, func() error { return errors.Join(root.Close(), os.Remove(dir)) }, nil
+}
+
+// SquashLayer stores the whole file system of a layer and those below it as one layer without a parent.
+func (s *Store) SquashLayer(ctx context.Context, top string, o Output) (*Layer, error) {
+	if top == "" {
+		return nil, errors.New("there is nothing to squash")
+	}
+	res, err := layer.Squash(ctx, s.st, top, s.layerOptions(o))
+	if err != nil {
+		return nil, fmt.Errorf("squashing: %w", err)
+	}
+	return s.layerByID(res.ID)
 }

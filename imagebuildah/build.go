@@ -1,0 +1,228 @@
+// Package imagebuildah builds images from Dockerfiles, with the meaning that BuildKit gives them, over the primitives of
+// package builder: what a build does, a script of commands can do. Parsing is package plan's work.
+//
+// Start reading at Build, then stage.go and steps.go.
+package imagebuildah
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
+)
+
+// Options describes a build.
+type Options struct {
+	// Context is the directory that COPY and ADD take files from.
+	Context string
+	// File is the Dockerfile; Name names it in messages.
+	File io.Reader
+	Name string
+	// IgnoreFile is a file of the host, empty for none.
+	IgnoreFile string
+	Target     string
+	// Args are the values of --build-arg.
+	Args map[string]string
+	// Tags are names in local storage.
+	Tags   []string
+	Pull   builder.PullOptions
+	Box    builder.Sandbox
+	Output builder.Output
+	// Labels and Annotations are "k=v", set last.
+	Labels, Annotations []string
+	// NoLayers makes one layer of each stage, without a cache; NoCache looks nothing up.
+	NoLayers, NoCache bool
+	// Out gets the steps and the output of RUN, Err what RUN writes to its standard error. Quiet leaves out the steps.
+	Out, Err io.Writer
+	Quiet    bool
+}
+
+// Result is what was built.
+type Result struct{ Image *builder.Image }
+
+// A StepError says which instruction failed.
+type StepError struct {
+	Text string
+	Err  error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("building at STEP \"%s\": %v", e.Text, e.Err) }
+
+// Unwrap gives the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// build is the state of one build.
+type build struct {
+	s       *builder.Store
+	o       Options
+	plan    *plan.Plan
+	global  []string // "K=V" of the global scope
+	context *rootfs.Root
+	done    map[int]*stage
+	needed  []int
+	used    map[string]bool // build arguments that were declared
+}
+
+// Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
+// the layers of the steps that succeeded, which the next build finds.
+func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
+	p, err := plan.Parse(o.Name, o.File)
+	if err != nil {
+		return nil, err
+	}
+	b := &build{s: s, o: o, plan: p, done: map[int]*stage{}, used: map[string]bool{}}
+	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
+		return nil, fmt.Errorf("opening build context: %w", err)
+	}
+	defer b.context.Close()
+	target, err := p.Target(o.Target)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.globals(); err != nil {
+		return nil, err
+	}
+	if b.needed, err = p.Needed(target, b.baseName); err != nil {
+		return nil, err
+	}
+	for _, i := range b.needed {
+		if err := b.stage(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return b.finish(ctx, b.done[target])
+}
+
+// finish writes the image of the last stage.
+func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
+	b.unused()
+	names, err := st.names()
+	if err != nil {
+		return nil, err
+	}
+	b.say(st, "COMMIT %s", strings.Join(b.o.Tags[:min(1, len(b.o.Tags))], ""))
+	img, err := st.image(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	b.printf("--> %s\n", img.ID()[:12])
+	for _, n := range img.Names() {
+		if len(names) > 0 {
+			b.printf("Successfully tagged %s\n", n)
+		}
+	}
+	return &Result{Image: img}, nil
+}
+
+// unused tells of build arguments that nothing declared.
+func (b *build) unused() {
+	var names []string
+	for k := range b.o.Args {
+		if !b.used[k] && !isProxy(k) && k != "SOURCE_DATE_EPOCH" {
+			names = append(names, k)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		b.printf("[Warning] one or more build args were not consumed: %v\n", names)
+	}
+}
+
+func (b *build) printf(format string, args ...any) {
+	if !b.o.Quiet && b.o.Out != nil {
+		fmt.Fprintf(b.o.Out, format, args...)
+	}
+}
+
+// say prints a line of a stage, with the stage's number in front when there are several.
+func (b *build) say(st *stage, format string, args ...any) {
+	prefix := ""
+	if len(b.plan.Stages) > 1 {
+		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, b.needed[len(b.needed)-1]+1)
+	}
+	b.printf(prefix+format+"\n", args...)
+}
+
+// globals evaluates the ARGs before the first FROM and the automatic ones (dockerfile.md §3.4, §3.5).
+func (b *build) globals() error {
+	host := builder.HostPlatform()
+	target := b.o.Pull.Platform
+	if target == (builder.Platform{}) {
+		target = host
+	}
+	for prefix, p := range map[string]builder.Platform{"BUILD": host, "TARGET": target} {
+		full := p.OS + "/" + p.Arch
+		if p.Variant != "" {
+			full += "/" + p.Variant
+		}
+		b.global = append(b.global, prefix+"PLATFORM="+full, prefix+"OS="+p.OS, prefix+"ARCH="+p.Arch, prefix+"VARIANT="+p.Variant)
+	}
+	slices.Sort(b.global)
+	for i, kv := range b.global {
+		key, _, _ := strings.Cut(kv, "=")
+		if v, ok := b.o.Args[key]; ok {
+			b.global[i] = key + "=" + v
+			b.used[key] = true
+		}
+	}
+	for _, cmd := range b.plan.Global {
+		for _, a := range cmd.Args {
+			value, ok := b.o.Args[a.Key]
+			b.used[a.Key] = true
+			if !ok && a.Value != nil {
+				var err error
+				if value, err = expandWord(b.plan.Escape, *a.Value, b.global); err != nil {
+					return b.plan.At(cmd.Location(), err)
+				}
+				ok = true
+			}
+			if ok {
+				b.global = setenv(b.global, a.Key, value)
+			}
+		}
+	}
+	return nil
+}
+
+// baseName is the expanded image of a stage's FROM.
+func (b *build) baseName(i int) (string, error) {
+	st := b.plan.Stages[i]
+	name, err := expandWord(b.plan.Escape, st.BaseName, b.global)
+	if err == nil && name == "" {
+		err = fmt.Errorf("base name (%s) should not be blank", st.BaseName)
+	}
+	if err != nil {
+		return "", b.plan.At(st.Location, err)
+	}
+	return name, nil
+}
+
+// baseImage is the configuration and the layers that a stage starts with.
+func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *builder.Image, error) {
+	if name == builder.Scratch {
+		p, host := b.o.Pull.Platform, builder.HostPlatform()
+		cfg := config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant)
+		return cfg, nil, nil
+	}
+	img, err := b.s.Pull(ctx, name, b.o.Pull)
+	if err != nil {
+		return nil, nil, fmt.Errorf("creating build container: %w", err)
+	}
+	cfg, err := img.Config(ctx)
+	return cfg, img, err
+}
+
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

@@ -1,0 +1,168 @@
+// Package plan reads Dockerfiles: into stages, what they need of each other, and the part that a target needs. It is pure:
+// nothing is looked up, pulled or run.
+package plan
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Plan is a parsed Dockerfile.
+type Plan struct {
+	Name   string // of the file, for messages
+	Escape rune
+	Global []instructions.ArgCommand
+	Stages []Stage
+	lines  []string
+}
+
+// Stage is one stage. Needs are the indices of the earlier stages it takes something from, its base first.
+type Stage struct {
+	instructions.Stage
+	Index int
+	Needs []int
+}
+
+// A SourceError is an error with the place in the file that it is about.
+type SourceError struct {
+	File    string
+	Line    int
+	Excerpt string // the lines around it, marked, ending in a newline
+	Err     error
+}
+
+func (e *SourceError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+
+// Unwrap gives the error itself.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+const maxSize = 16 << 20
+
+// Parse reads a Dockerfile.
+func Parse(name string, r io.Reader) (*Plan, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(text) > maxSize {
+		return nil, fmt.Errorf("reading %s: larger than %d bytes", name, maxSize)
+	}
+	p := &Plan{Name: name, lines: strings.Split(string(text), "\n")}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("no contents in %q", name)
+	}
+	res, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, p.located(err)
+	}
+	p.Escape = res.EscapeToken
+	stages, global, err := instructions.Parse(res.AST, nil)
+	if err != nil {
+		return nil, p.located(err)
+	}
+	if len(stages) == 0 {
+		return nil, fmt.Errorf("%s: dockerfile contains no stages to build", name)
+	}
+	p.Global = global
+	for i, s := range stages {
+		p.Stages = append(p.Stages, Stage{Stage: s, Index: i})
+	}
+	return p, nil
+}
+
+// located finds the place that a parser's error is about.
+func (p *Plan) located(err error) error {
+	var le *parser.LocationError
+	if errors.As(err, &le) && len(le.Locations) > 0 && len(le.Locations[0]) > 0 {
+		return p.At(le.Locations[0], err)
+	}
+	return fmt.Errorf("%s: %w", p.Name, err)
+}
+
+// At says where in the file an error is.
+func (p *Plan) At(where []parser.Range, err error) error {
+	if len(where) == 0 {
+		return err
+	}
+	first, last := where[0].Start.Line, where[len(where)-1].End.Line
+	return &SourceError{File: p.Name, Line: first, Excerpt: p.excerpt(first, max(first, last)), Err: err}
+}
+
+// excerpt shows lines with two more on either side (dockerfile.md §15).
+func (p *Plan) excerpt(first, last int) string {
+	var b strings.Builder
+	rule := strings.Repeat("-", 20) + "\n"
+	fmt.Fprintf(&b, "%s:%d\n%s", p.Name, first, rule)
+	for n := max(1, first-2); n <= min(len(p.lines), last+2); n++ {
+		mark := "   "
+		if n >= first && n <= last {
+			mark = ">>>"
+		}
+		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, strings.TrimRight(p.lines[n-1], "\r"))
+	}
+	return b.String() + rule
+}
+
+// Stage finds an earlier stage than before, by name, the last of that name, or by number.
+func (p *Plan) Stage(name string, before int) (int, bool) {
+	for i := min(before, len(p.Stages)) - 1; i >= 0; i-- {
+		if p.Stages[i].Name != "" && strings.EqualFold(p.Stages[i].Name, name) {
+			return i, true
+		}
+	}
+	if n, err := strconv.Atoi(name); err == nil && n >= 0 && n < before {
+		return n, true
+	}
+	return 0, false
+}
+
+// Target returns the index of the stage to build: by name or number, or the last one.
+func (p *Plan) Target(name string) (int, error) {
+	if name == "" {
+		return len(p.Stages) - 1, nil
+	}
+	if i, ok := p.Stage(name, len(p.Stages)); ok {
+		return i, nil
+	}
+	return 0, fmt.Errorf("the target %q was not found in the provided Dockerfile", name)
+}
+
+// Needed lists the stages that a target needs, itself last, each behind those that it needs. base is the expanded name that a
+// stage is built on.
+func (p *Plan) Needed(target int, base func(int) (string, error)) ([]int, error) {
+	var order []int
+	var visit func(int) error
+	visit = func(i int) error {
+		if slices.Contains(order, i) {
+			return nil
+		}
+		from, err := base(i)
+		if err != nil {
+			return err
+		}
+		names := []string{from}
+		for _, c := range p.Stages[i].Commands {
+			if cp, ok := c.(*instructions.CopyCommand); ok && cp.From != "" {
+				names = append(names, cp.From)
+			}
+		}
+		for _, n := range names {
+			if k, ok := p.Stage(n, i); ok {
+				if err := visit(k); err != nil {
+					return err
+				}
+			}
+		}
+		order = append(order, i)
+		return nil
+	}
+	return order, visit(target)
+}

@@ -1,0 +1,353 @@
+package imagebuildah
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
+)
+
+// stage is a stage being built: the configuration so far and the layer it stands on.
+type stage struct {
+	b       *build
+	def     plan.Stage
+	cfg     *config.Image
+	base    *builder.Image // the outside image at the bottom, nil for scratch
+	baseRef string
+	env     []string // what words are expanded with and RUN gets: ENV and ARG, the last writer wins
+	args    []string // names declared by ARG
+	top     string   // layer
+	cmdSet  bool
+	touched bool // an instruction has been executed
+	newFrom int  // the first history entry of this build
+	work    *builder.Workspace
+}
+
+// stage builds one stage.
+func (b *build) stage(ctx context.Context, i int) (err error) {
+	st := &stage{b: b, def: b.plan.Stages[i]}
+	if err := st.from(ctx); err != nil {
+		return b.plan.At(st.def.Location, &StepError{st.def.SourceCode, err})
+	}
+	defer func() {
+		if st.work != nil {
+			if derr := st.work.Discard(); err == nil {
+				err = derr
+			}
+		}
+	}()
+	if err := st.triggers(ctx); err != nil {
+		return err
+	}
+	for n, cmd := range st.def.Commands {
+		b.say(st, "STEP %d/%d: %s", n+2, len(st.def.Commands)+1, text(cmd))
+		if err := st.execute(ctx, cmd, cmd.Location()); err != nil {
+			return err
+		}
+	}
+	if err := st.seal(ctx); err != nil {
+		return err
+	}
+	b.done[i] = st
+	return nil
+}
+
+// from starts the stage: on an earlier stage, an image, or nothing.
+func (st *stage) from(ctx context.Context) error {
+	b := st.b
+	name, err := b.baseName(st.def.Index)
+	if err != nil {
+		return err
+	}
+	shown := "FROM " + name
+	if st.def.Name != "" {
+		shown += " AS " + st.def.Name
+	}
+	b.say(st, "STEP 1/%d: %s", len(st.def.Commands)+1, shown)
+	if k, ok := b.plan.Stage(name, st.def.Index); ok {
+		from := b.done[k]
+		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
+		st.env, st.args, st.touched = from.env, from.args, from.touched
+		return nil
+	}
+	if st.cfg, st.base, err = b.baseImage(ctx, name); err != nil {
+		return err
+	}
+	if st.base != nil {
+		st.top, st.baseRef = st.base.TopLayer(), name
+	}
+	st.env, st.newFrom = st.cfg.Config.Env, len(st.cfg.History)
+	if _, ok := st.cfg.Config.Getenv("PATH"); !ok {
+		st.cfg.Config.Env = append(st.cfg.Config.Env, "PATH="+config.DefaultPath)
+		st.env = st.cfg.Config.Env
+	}
+	for k, v := range b.o.Args {
+		if isProxy(k) {
+			st.env = setenv(setenv(st.env, strings.ToLower(k), v), strings.ToUpper(k), v)
+		}
+	}
+	return nil
+}
+
+// triggers runs the ONBUILD instructions of the base right after FROM (dockerfile.md §9).
+func (st *stage) triggers(ctx context.Context) error {
+	list := st.cfg.Config.OnBuild
+	st.cfg.Config.OnBuild = nil
+	for _, line := range list {
+		cmd, err := parseOne(line)
+		if err != nil {
+			return st.b.plan.At(st.def.Location, &StepError{"ONBUILD " + line, err})
+		}
+		st.b.say(st, "ONBUILD %s", text(cmd))
+		if err := st.execute(ctx, cmd, st.def.Location); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func text(cmd instructions.Command) string {
+	s, ok := cmd.(fmt.Stringer)
+	if !ok {
+		return strings.ToUpper(cmd.Name())
+	}
+	return s.String()
+}
+
+// execute does one instruction: an error says which, and where it stands.
+func (st *stage) execute(ctx context.Context, cmd instructions.Command, where []parser.Range) error {
+	raw := text(cmd)
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := st.step(ctx, cmd, raw); err != nil {
+		return st.b.plan.At(where, &StepError{raw, err})
+	}
+	st.touched = true
+	return nil
+}
+
+// step does one instruction.
+func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string) error {
+	if err := supported(cmd); err != nil {
+		return err
+	}
+	switch c := cmd.(type) {
+	case *instructions.ArgCommand:
+		return st.arg(c)
+	case *instructions.ExposeCommand:
+		if err := st.exposeWords(c); err != nil {
+			return err
+		}
+	case instructions.SupportsSingleWordExpansion:
+		if _, run := cmd.(*instructions.RunCommand); !run {
+			env := st.env // one instruction sees one state of the environment
+			if err := c.Expand(func(w string) (string, error) { return expandWord(st.b.plan.Escape, w, env) }); err != nil {
+				return err
+			}
+		}
+	}
+	changes, err := metadata(cmd, st)
+	if err != nil {
+		return err
+	}
+	if changes != nil {
+		return st.configure(cmd, changes, raw)
+	}
+	switch c := cmd.(type) {
+	case *instructions.RunCommand:
+		return st.run(ctx, c)
+	case *instructions.CopyCommand:
+		return st.copy(ctx, c)
+	case *instructions.AddCommand:
+		return st.add(ctx, c)
+	case *instructions.WorkdirCommand:
+		return st.workdir(ctx, c, raw)
+	}
+	return fmt.Errorf("instruction %s is not supported", strings.ToUpper(cmd.Name()))
+}
+
+// configure does an instruction that only changes the configuration: it costs no layer and no container.
+func (st *stage) configure(cmd instructions.Command, changes []config.Change, raw string) error {
+	for _, c := range changes {
+		if err := c(st.cfg); err != nil {
+			return err
+		}
+	}
+	switch c := cmd.(type) {
+	case *instructions.EnvCommand:
+		for _, kv := range c.Env {
+			st.env = setenv(st.env, kv.Key, kv.Value)
+		}
+	case *instructions.CmdCommand:
+		st.cmdSet = true
+	}
+	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + raw, EmptyLayer: true})
+	return nil
+}
+
+func (st *stage) history(h config.History) {
+	if len(st.cfg.History) == st.newFrom && st.baseRef != "" {
+		h.Comment = "FROM " + st.baseRef
+	}
+	st.cfg.History = append(st.cfg.History, h)
+}
+
+func (st *stage) exposeWords(c *instructions.ExposeCommand) error {
+	var ports []string
+	for _, p := range c.Ports {
+		out, err := expandWord(st.b.plan.Escape, p, st.env)
+		if err != nil {
+			return err
+		}
+		ports = append(ports, strings.Fields(out)...)
+	}
+	c.Ports = ports
+	return nil
+}
+
+// arg declares build arguments: the caller's value, else the default here, else that of the global scope (dockerfile.md §3.4).
+func (st *stage) arg(c *instructions.ArgCommand) error {
+	for _, a := range c.Args {
+		st.b.used[a.Key] = true
+		st.args = append(st.args[:len(st.args):len(st.args)], a.Key)
+		value, ok := st.b.o.Args[a.Key]
+		switch {
+		case ok:
+		case a.Value != nil:
+			var err error
+			if value, err = expandWord(st.b.plan.Escape, *a.Value, st.env); err != nil {
+				return err
+			}
+			ok = true
+		default:
+			value, ok = getenv(st.b.global, a.Key)
+		}
+		if ok {
+			st.env = setenv(st.env, a.Key, value)
+		}
+	}
+	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + text(c), EmptyLayer: true})
+	return nil
+}
+
+// seal stores the one layer of a stage that is built without layers.
+func (st *stage) seal(ctx context.Context) error {
+	if st.work == nil {
+		return nil
+	}
+	l, err := st.work.Seal(ctx, "", builder.LayerOptions{Output: st.b.o.Output})
+	if err != nil {
+		return err
+	}
+	st.work, st.top = nil, l.ID
+	for i := len(st.cfg.History) - 1; i >= st.newFrom; i-- {
+		st.cfg.History[i].EmptyLayer = i != len(st.cfg.History)-1
+	}
+	created := l.Created
+	st.cfg.History[len(st.cfg.History)-1].Created = &created
+	return nil
+}
+
+// fillTimes gives metadata steps the time of the next layer, or with none that of the last one below, so that an
+// unchanged rebuild is the same image (decisions.md §2.4). It returns the newest time.
+func (st *stage) fillTimes() time.Time {
+	fixed := st.b.o.Output.Timestamp
+	if fixed == nil {
+		fixed = st.b.o.Output.Epoch
+	}
+	last := time.Unix(0, 0).UTC()
+	for _, h := range st.cfg.History {
+		if h.Created != nil && h.Created.After(last) {
+			last = *h.Created
+		}
+	}
+	next := last
+	for i := len(st.cfg.History) - 1; i >= st.newFrom; i-- {
+		h := &st.cfg.History[i]
+		switch {
+		case fixed != nil:
+			t := fixed.UTC()
+			h.Created = &t
+		case h.Created == nil:
+			t := next
+			h.Created = &t
+		default:
+			next = *h.Created
+		}
+	}
+	if fixed != nil {
+		return fixed.UTC()
+	}
+	return last
+}
+
+// names are the tags in full.
+func (st *stage) names() ([]string, error) { return builder.FullNames(st.b.o.Tags) }
+
+// image writes the image of the stage. A stage that is only FROM is its base under more names (exact.md §14.1).
+func (st *stage) image(ctx context.Context, names []string) (*builder.Image, error) {
+	o := st.b.o
+	if !st.touched && st.base != nil && len(o.Labels)+len(o.Annotations) == 0 && !o.Output.Squash {
+		if err := st.b.s.Tag(st.base.ID(), names...); err != nil {
+			return nil, err
+		}
+		return st.b.s.Image(st.base.ID())
+	}
+	for _, l := range o.Labels {
+		k, v, _ := strings.Cut(l, "=")
+		if err := config.Label(k, v)(st.cfg); err != nil {
+			return nil, err
+		}
+		st.history(config.History{CreatedBy: fmt.Sprintf("/bin/sh -c #(nop) LABEL %q=%q", k, v), EmptyLayer: true})
+	}
+	st.baseAnnotations()
+	for _, a := range o.Annotations {
+		k, v, _ := strings.Cut(a, "=")
+		if err := config.Annotation(k, v)(st.cfg); err != nil {
+			return nil, err
+		}
+	}
+	created := st.fillTimes()
+	st.cfg.Created = &created
+	if o.Output.Squash {
+		return st.squashed(ctx, names)
+	}
+	return st.b.s.WriteImage(ctx, st.cfg, st.top, names, o.Output)
+}
+
+func (st *stage) baseAnnotations() {
+	if st.cfg.Annotations == nil {
+		st.cfg.Annotations = map[string]string{}
+	}
+	delete(st.cfg.Annotations, "org.opencontainers.image.base.name")
+	delete(st.cfg.Annotations, "org.opencontainers.image.base.digest")
+	if st.base == nil {
+		return
+	}
+	st.cfg.Annotations["org.opencontainers.image.base.digest"] = st.base.Digest().String()
+	if names := st.base.Names(); len(names) > 0 {
+		st.cfg.Annotations["org.opencontainers.image.base.name"] = names[0]
+	}
+}
+
+// squashed writes the image with one layer for everything.
+func (st *stage) squashed(ctx context.Context, names []string) (*builder.Image, error) {
+	l, err := st.b.s.SquashLayer(ctx, st.top, st.b.o.Output)
+	if err != nil {
+		return nil, err
+	}
+	by := "/bin/sh"
+	if n := len(st.cfg.History); n > 0 {
+		by = st.cfg.History[n-1].CreatedBy
+	}
+	st.cfg.History = []config.History{{Created: st.cfg.Created, CreatedBy: by}}
+	return st.b.s.WriteImage(ctx, st.cfg, l.ID, names, st.b.o.Output)
+}

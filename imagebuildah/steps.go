@@ -1,0 +1,389 @@
+package imagebuildah
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/imagebuildah/cache"
+)
+
+// supported refuses what cannot be honoured, before anything is done.
+func supported(cmd instructions.Command) error {
+	switch c := cmd.(type) {
+	case *instructions.RunCommand:
+		for _, f := range c.FlagsUsed {
+			if f != "network" {
+				return fmt.Errorf("RUN --%s is not supported", f)
+			}
+		}
+	case *instructions.CopyCommand:
+		if c.Link {
+			return errors.New("COPY --link is not supported")
+		}
+	case *instructions.AddCommand:
+		if c.Link || c.KeepGitDir != nil || c.Unpack != nil {
+			return errors.New("ADD --link, --keep-git-dir and --unpack are not supported")
+		}
+		for _, s := range c.SourcePaths {
+			if strings.HasPrefix(s, "git://") || strings.HasPrefix(s, "ssh://") || strings.HasPrefix(s, "git@") || source.IsURL(s) && strings.HasSuffix(strings.SplitN(s, "#", 2)[0], ".git") {
+				return fmt.Errorf("ADD from a Git repository (%s) is not supported", s)
+			}
+		}
+	}
+	return nil
+}
+
+// layerStep does an instruction that makes a layer: from the cache if its inputs are the same, else by do in a workspace.
+// An empty kind of input is never looked up.
+func (st *stage) layerStep(ctx context.Context, in *cache.Input, by string, do func(*builder.Workspace) error) error {
+	if st.b.o.NoLayers {
+		if err := st.single(ctx, do); err != nil {
+			return err
+		}
+		st.history(config.History{CreatedBy: by})
+		return nil
+	}
+	key := ""
+	if in != nil {
+		in.Parent, in.Output = st.top, fmt.Sprint(st.b.o.Output.Timestamp, st.b.o.Output.Epoch, st.b.o.Output.Rewrite)
+		in.Platform = st.cfg.OS + "/" + st.cfg.Architecture + "/" + st.cfg.Variant
+		key = in.Key()
+	}
+	l, err := st.cached(key)
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		st.b.printf("--> Using cache %s\n", l.ID)
+	} else {
+		if l, err = st.make(ctx, key, do); err != nil {
+			return err
+		}
+		st.b.printf("--> %s\n", l.ID[:12])
+	}
+	st.top = l.ID
+	created := l.Created
+	st.history(config.History{Created: &created, CreatedBy: by})
+	return nil
+}
+
+func (st *stage) cached(key string) (*builder.Layer, error) {
+	if key == "" || st.b.o.NoCache {
+		return nil, nil
+	}
+	l, err := st.b.s.Layer(key)
+	if errors.Is(err, builder.ErrNoLayer) {
+		return nil, nil
+	}
+	if err == nil && l.Parent != st.top {
+		return nil, nil // another tool has given the name to something else
+	}
+	return l, err
+}
+
+func (st *stage) workspace(ctx context.Context) (*builder.Workspace, error) {
+	return st.b.s.NewWorkspace(ctx, st.top, st.cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Hostname: "buildkitsandbox"})
+}
+
+func (st *stage) make(ctx context.Context, key string, do func(*builder.Workspace) error) (*builder.Layer, error) {
+	w, err := st.workspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := do(w); err != nil {
+		return nil, errors.Join(err, w.Discard())
+	}
+	return w.Seal(ctx, key, builder.LayerOptions{Output: st.b.o.Output})
+}
+
+// single does a step in the stage's only workspace.
+func (st *stage) single(ctx context.Context, do func(*builder.Workspace) error) error {
+	if st.work == nil {
+		w, err := st.workspace(ctx)
+		if err != nil {
+			return err
+		}
+		st.work = w
+	}
+	if err := st.work.Configure(func(i *config.Image) error { *i = *st.cfg.Clone(); return nil }); err != nil {
+		return err
+	}
+	return do(st.work)
+}
+
+// run is RUN.
+func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
+	if err := c.Expand(func(w string) (string, error) { return expandWord(st.b.plan.Escape, w, st.env) }); err != nil {
+		return err
+	}
+	o := builder.RunOptions{Env: st.env, Stdio: builder.Stdio{Out: st.b.o.Out, Err: st.b.o.Err}}
+	switch instructions.GetNetwork(c) {
+	case instructions.NetworkNone:
+		o.Sandbox.Namespaces.Network = "none"
+	case instructions.NetworkHost:
+		o.Sandbox.Namespaces.Network = "host"
+	}
+	args, script, err := commandLine(c, shellOf(st.cfg))
+	if err != nil {
+		return err
+	}
+	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
+		Options: []string{string(o.Sandbox.Namespaces.Network), fmt.Sprint(st.b.o.Box)}}
+	return st.layerStep(ctx, in, st.argText()+strings.Join(args, " "), func(w *builder.Workspace) error {
+		if script != "" {
+			file, err := scriptFile(script)
+			if err != nil {
+				return err
+			}
+			defer os.Remove(file)
+			o.Sandbox.Volumes = append(o.Sandbox.Volumes, strings.ReplaceAll(file, ":", `\:`)+":"+args[len(args)-1]+":ro")
+		}
+		return w.Run(ctx, args, o)
+	})
+}
+
+// visible is the environment without the proxies that no ARG declares: they change no result.
+func (st *stage) visible() []string {
+	env := slices.DeleteFunc(slices.Clone(st.env), func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		return isProxy(k) && !slices.Contains(st.args, k)
+	})
+	slices.Sort(env)
+	return env
+}
+
+// argText is what history says of declared arguments that have a value: "|N A=1 B=2 ".
+func (st *stage) argText() string {
+	var list []string
+	names := slices.Clone(st.args)
+	slices.Sort(names)
+	for _, k := range slices.Compact(names) {
+		if v, ok := getenv(st.env, k); ok {
+			list = append(list, k+"="+v)
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("|%d %s ", len(list), strings.Join(list, " "))
+}
+
+// commandLine is what RUN runs (dockerfile.md §2.8): a here-document alone is the command, or with "#!" a script, which is
+// returned beside the command that runs it.
+func commandLine(c *instructions.RunCommand, shell []string) (args []string, script string, err error) {
+	if !c.PrependShell {
+		return c.CmdLine, "", nil
+	}
+	line := strings.Join(c.CmdLine, " ")
+	if len(c.Files) == 0 {
+		return append(shell, line), "", nil
+	}
+	if len(c.Files) == 1 {
+		h, err := parser.ParseHeredoc(strings.TrimSpace(line))
+		if err == nil && h != nil {
+			body := c.Files[0].Data
+			if c.Files[0].Chomp {
+				body = parser.ChompHeredocContent(body)
+			}
+			if strings.HasPrefix(body, "#!") {
+				return append(shell, "/dev/pipes/"+c.Files[0].Name), body, nil
+			}
+			return append(shell, body), "", nil
+		}
+	}
+	for _, f := range c.Files {
+		line += "\n" + f.Data + f.Name
+	}
+	return append(shell, line), "", nil
+}
+
+func scriptFile(text string) (string, error) {
+	f, err := os.CreateTemp("", "slipway-script-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Chmod(0o755), f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// workdir is WORKDIR: it makes the directory at once, owned by the user (dockerfile.md §8).
+func (st *stage) workdir(ctx context.Context, c *instructions.WorkdirCommand, raw string) error {
+	if err := config.Workdir(c.Path)(st.cfg); err != nil {
+		return err
+	}
+	dir, by := st.cfg.Config.WorkingDir, "/bin/sh -c #(nop) "+raw
+	if dir == "/" {
+		st.history(config.History{CreatedBy: by, EmptyLayer: true})
+		return nil
+	}
+	in := &cache.Input{Kind: "WORKDIR", Dir: dir, User: st.cfg.Config.User}
+	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error { return w.Mkdir(ctx, dir) })
+}
+
+// copy is COPY.
+func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
+	for _, s := range c.SourcePaths {
+		if source.IsURL(s) {
+			return errors.New("source can't be a URL for COPY")
+		}
+	}
+	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Parents: c.Parents, AllowEmptyWildcard: true}
+	if c.From == "" {
+		o.IgnoreFile = st.b.o.IgnoreFile
+		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.context, o)
+	}
+	o.KeepOwner = true
+	from, err := expandWord(st.b.plan.Escape, c.From, st.env)
+	if err != nil {
+		return err
+	}
+	if st.def.Name != "" && strings.EqualFold(from, st.def.Name) {
+		return fmt.Errorf("COPY --from=%s: no stage or image found with that name", from)
+	}
+	root, done, err := st.open(ctx, from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(st.transfer(ctx, "COPY", c.SourcesAndDest, root, o), done())
+}
+
+// open opens what --from names: an earlier stage, else an image.
+func (st *stage) open(ctx context.Context, from string) (*rootfs.Root, func() error, error) {
+	if k, ok := st.b.plan.Stage(from, st.def.Index); ok && st.b.done[k] != nil {
+		return st.b.s.OpenLayer(ctx, st.b.done[k].top)
+	}
+	img, err := st.b.s.Pull(ctx, from, st.b.o.Pull)
+	if err != nil {
+		return nil, nil, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
+	}
+	return img.Open()
+}
+
+// add is ADD.
+func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
+	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, AllowEmptyWildcard: true, IgnoreFile: st.b.o.IgnoreFile}
+	var urls []string
+	files := c.SourcesAndDest
+	files.SourcePaths = nil
+	for _, s := range c.SourcePaths {
+		if source.IsURL(s) {
+			urls = append(urls, s)
+		} else {
+			files.SourcePaths = append(files.SourcePaths, s)
+		}
+	}
+	if len(urls) == 0 {
+		if c.Checksum != "" {
+			return errors.New("checksum requires HTTP(S) or Git sources")
+		}
+		o.Unpack = true
+		return st.transfer(ctx, "ADD", files, st.b.context, o)
+	}
+	if c.Checksum != "" && len(c.SourcePaths) > 1 {
+		return errors.New("checksum can't be specified for multiple sources")
+	}
+	by := "/bin/sh -c #(nop) ADD " + strings.Join(c.SourcePaths, " ") + " in " + c.DestPath + " "
+	return st.layerStep(ctx, nil, by, func(w *builder.Workspace) error { // what a server sends can change: never from the cache
+		for _, u := range urls {
+			src, err := source.ParseURL(u, c.Checksum)
+			if err == nil {
+				_, err = w.Copy(ctx, c.DestPath, src, o)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if len(files.SourcePaths)+len(files.SourceContents) == 0 {
+			return nil
+		}
+		o := o
+		o.Unpack = true
+		return st.write(ctx, w, files, st.b.context, o)
+	})
+}
+
+// transfer copies files and here-documents, keyed by their content.
+func (st *stage) transfer(ctx context.Context, verb string, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) error {
+	content, err := st.digest(ctx, what, root, o)
+	if err != nil {
+		return err
+	}
+	in := &cache.Input{Kind: verb, Args: []string{what.DestPath, st.cfg.Config.WorkingDir}, Content: content,
+		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents)}}
+	in.Args = append(in.Args, names(what)...)
+	by := fmt.Sprintf("/bin/sh -c #(nop) %s %s in %s ", verb, strings.Join(content, " "), what.DestPath)
+	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error { return st.write(ctx, w, what, root, o) })
+}
+
+// names are the last parts of what is copied: they name files in a directory.
+func names(what instructions.SourcesAndDest) []string {
+	var list []string
+	for _, s := range what.SourcePaths {
+		list = append(list, path.Base(s))
+	}
+	for _, c := range what.SourceContents {
+		list = append(list, c.Path)
+	}
+	return list
+}
+
+func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) ([]string, error) {
+	var list []string
+	if len(what.SourcePaths) > 0 {
+		content, err := builder.ContentDigest(ctx, root, what.SourcePaths, o)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, content.Kind+content.Digest.Encoded())
+	}
+	for _, c := range what.SourceContents {
+		list = append(list, "file:"+copier.Sum([]string{c.Path, c.Data}).Encoded())
+	}
+	return list, nil
+}
+
+// write copies paths first, here-documents after them.
+func (st *stage) write(ctx context.Context, w *builder.Workspace, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) error {
+	if len(what.SourcePaths) > 0 {
+		if _, err := w.Copy(ctx, what.DestPath, source.Dir(root, strings.Join(what.SourcePaths, " "), what.SourcePaths...), o); err != nil {
+			return err
+		}
+	}
+	for _, c := range what.SourceContents {
+		o := o
+		o.Unpack, o.KeepOwner = false, false
+		if _, err := w.Copy(ctx, what.DestPath, source.Inline(c.Path, []byte(c.Data), time.Unix(0, 0)), o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IgnoreFile returns the ignore file of a build: named like the Dockerfile, else the context's (dockerfile.md §7).
+func IgnoreFile(dockerfile, dir string) string {
+	for _, suffix := range []string{".containerignore", ".dockerignore"} {
+		if st, err := os.Stat(dockerfile + suffix); err == nil && st.Mode().IsRegular() {
+			return filepath.Clean(dockerfile + suffix)
+		}
+	}
+	return source.IgnoreFile(dir)
+}
