@@ -359,7 +359,7 @@ func (h *Harness) clean(ts *testscript.TestScript, _ []string) error {
 	}
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(table)) {
-		if f := strings.Fields(line); strings.HasPrefix(f[4], ts.Getenv("WORK")+"/") && !strings.HasSuffix(f[4], "/root/overlay") {
+		if f := strings.Fields(line); strings.HasPrefix(f[4], ts.Getenv("WORK")+"/") && !strings.HasSuffix(f[4], "/overlay") {
 			left = append(left, f[4])
 		}
 	}
