@@ -199,7 +199,16 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 		},
 	}
 	meta := fmt.Sprintf(`{"signatures-sizes":{"%s":[]}}`, man)
-	rec, err := s.st.CreateImage(id, names, top, meta, &o)
+	free := names
+	if slices.ContainsFunc(names, func(n string) bool { _, err := s.st.Image(n); return err == nil }) {
+		free = nil // a name that another image has moves by being added
+	}
+	rec, err := s.st.CreateImage(id, free, top, meta, &o)
+	if err == nil && len(free) < len(names) {
+		if err = s.st.AddNames(id, names); err == nil {
+			rec, err = s.st.Image(id)
+		}
+	}
 	if errors.Is(err, storage.ErrDuplicateID) {
 		rec, err = s.st.Image(id)
 		if err == nil && !slices.Contains(rec.Digests, man) {

@@ -91,6 +91,10 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 		so.GraphDriverName = driverIn(so.GraphRoot, so.GraphDriverName)
 	}
 	so.GraphDriverOptions = append(so.GraphDriverOptions, o.DriverOptions...)
+	if so.GraphDriverName == "overlay" || so.GraphDriverName == "" {
+		// Without it the driver leaves a mount of its own directory behind.
+		so.GraphDriverOptions = append(so.GraphDriverOptions, "overlay.skip_mount_home=true")
+	}
 	so.TransientStore = so.TransientStore || o.TransientStore
 	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
 		if so.UIDMap, so.GIDMap, err = parseIDMaps(o.UIDMap, o.GIDMap); err != nil {

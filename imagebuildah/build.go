@@ -6,6 +6,7 @@ package imagebuildah
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -212,6 +213,9 @@ func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *bui
 	}
 	img, err := b.s.Pull(ctx, name, b.o.Pull)
 	if err != nil {
+		if !errors.Is(err, builder.ErrNoImage) {
+			err = fmt.Errorf("%s: %w: %w", name, builder.ErrNoImage, err)
+		}
 		return nil, nil, fmt.Errorf("creating build container: %w", err)
 	}
 	cfg, err := img.Config(ctx)

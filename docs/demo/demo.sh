@@ -35,7 +35,7 @@ try() {
 say "1. A root file system from this machine's own shell and tools"
 rm -rf "$dir/rootfs"
 "$here/rootfs.sh" "$dir/rootfs" sh cat sort uniq head uname ls id
-du -sh "$dir/rootfs" | sed 's/\t.*/ in /'"$(ls "$dir/rootfs/bin" | wc -l)"' programs and their libraries/'
+du -sh "$dir/rootfs" | sed 's/\t.*/ in '"$(ls "$dir/rootfs/bin" | wc -l)"' programs and their libraries/'
 
 say "2. An image from a script of primitives: docs/demo/script.sh"
 "$here/script.sh" "$dir/rootfs" slipway-demo/script

@@ -160,9 +160,6 @@ func waitAndExec() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("separating mounts from the host's: %w", err)
-	}
 	if len(os.Args) < 2 {
 		return errors.New("no command")
 	}

@@ -129,6 +129,8 @@ func existing(st storage.Store, id string, o Options) (bool, error) {
 	return true, addNames(st, id, o.Names)
 }
 
+// addNames gives names to a layer. Another one that has them loses them, as when a step is executed again with
+// another result; to create a layer with a name that is taken would fail instead.
 func addNames(st storage.Store, id string, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -167,16 +169,9 @@ func spool(ctx context.Context, st storage.Store, parent string, walk walker, o 
 		return Result{}, err
 	}
 	lo := &storage.LayerOptions{OriginalDigest: res.DiffID, UncompressedDigest: res.DiffID, OriginalSize: &res.Size}
-	if _, _, err = st.PutLayer(res.ID, parent, o.Names, "", false, lo, f); err != nil {
-		if raced(err) {
-			return res, addNames(st, res.ID, o.Names)
-		}
+	_, _, err = st.PutLayer(res.ID, parent, nil, "", false, lo, f)
+	if err != nil && !errors.Is(err, storage.ErrDuplicateID) { // someone else may have stored the same layer meanwhile
 		return Result{}, fmt.Errorf("storing layer: %w", err)
 	}
-	return res, nil
-}
-
-// raced says that someone else stored the same layer at the same time: that is success.
-func raced(err error) bool {
-	return errors.Is(err, storage.ErrDuplicateID) || errors.Is(err, storage.ErrDuplicateName)
+	return res, addNames(st, res.ID, o.Names)
 }

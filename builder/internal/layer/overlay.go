@@ -59,16 +59,13 @@ func commitOverlay(ctx context.Context, st storage.Store, rw, parent string, o O
 
 func apply(st storage.Store, id, parent string, staged *drivers.DriverWithDifferOutput, o Options) error {
 	_, err := st.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
-		ID: id, ParentLayer: parent, Names: o.Names, DiffOutput: staged,
+		ID: id, ParentLayer: parent, DiffOutput: staged,
 		DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 	})
-	if raced(err) {
-		return addNames(st, id, o.Names)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, storage.ErrDuplicateID) { // someone else may have stored the same layer meanwhile
 		return fmt.Errorf("storing layer: %w", errors.Join(err, st.CleanupStagedLayer(staged)))
 	}
-	return nil
+	return addNames(st, id, o.Names)
 }
 
 // lowerRoots opens the directories of the layers below, uppermost first.
