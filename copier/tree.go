@@ -289,16 +289,19 @@ func (c *copying) subtree(from *rootfs.Dir, info rootfs.Info, at, rel string, la
 	var made *rootfs.Dir
 	counted := false
 	ensure := func() (*rootfs.Dir, error) {
-		if !counted {
-			c.add(rel, info, "", attrs, nil)
-			counted = true
-		}
-		if made != nil || to == nil {
+		if counted {
 			return made, nil
 		}
-		parent, err := to()
-		if err != nil {
-			return nil, err
+		counted = true
+		var parent *rootfs.Dir
+		if to != nil { // parents first, in the digest too
+			if parent, err = to(); err != nil {
+				return nil, err
+			}
+		}
+		c.add(rel, info, "", attrs, nil)
+		if c.dst == nil {
+			return nil, nil
 		}
 		if err := c.mkdir(parent, info.Name, info, attrs); err != nil {
 			return nil, err
