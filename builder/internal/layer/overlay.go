@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 
 	"github.com/containers/storage"
 	drivers "github.com/containers/storage/drivers"
@@ -133,7 +134,7 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.Differ
 		return out, err
 	}
 	d.entries = w.entries
-	if err := d.fill(root); err != nil {
+	if err := d.fill(root, w.dropped); err != nil {
 		return out, err
 	}
 	info, err := d.upper.Stat("/")
@@ -192,9 +193,20 @@ func (c *counter) Read(p []byte) (int, error) {
 }
 
 // fill moves the files themselves when the container does not need them any more.
-func (d *differ) fill(root *rootfs.Root) error {
+func (d *differ) fill(root *rootfs.Root, dropped []string) error {
 	if !d.o.Move {
 		return nil
+	}
+	for _, rel := range dropped { // the layer's directory holds what its tar says, no more
+		parent, err := d.upper.Dir(path.Dir("/" + rel))
+		if err != nil {
+			return err
+		}
+		err = parent.Rmdir(path.Base(rel))
+		parent.Close()
+		if err != nil {
+			return err
+		}
 	}
 	if err := d.setTimes(); err != nil {
 		return err

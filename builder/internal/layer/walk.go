@@ -74,8 +74,12 @@ func (o *overlayWalk) entry(d *rootfs.Dir, name, rel string) error {
 	opaque := isOpaque(attrs)
 	if !opaque {
 		drop, err := o.untouched(sub, rel, i, attrs)
-		if drop || err != nil {
+		if err != nil {
 			return err
+		}
+		if drop {
+			o.w.dropped = append(o.w.dropped, rel)
+			return nil
 		}
 	}
 	if err := o.w.entry(d, name, rel, i, attrs); err != nil {

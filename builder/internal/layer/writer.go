@@ -25,6 +25,7 @@ type writer struct {
 	tw      *tar.Writer
 	o       Options
 	entries int
+	dropped []string // directories of the upper layer that are no change
 	links   map[inode]string
 	uids    ids
 	gids    ids
