@@ -192,6 +192,9 @@ func fit(s string) string {
 			return -1
 		}, s)
 	}
+	if len(s) > 100 && s[99] == '/' {
+		return strings.TrimRight(s[:100], "/")
+	}
 	return s[:min(len(s), 100)]
 }
 
