@@ -65,6 +65,7 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
 	}
 	cfg, lo := c.cfg.Clone(), c.s.layerOptions(o.Output)
+	lo.AllowEmpty = rec.Parent == "" // an image of scratch has a layer, whatever is in it (decisions.md §3.9)
 	lo.Move = o.Remove && len(o.AddFiles) == 0
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
@@ -80,11 +81,11 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		return nil, "", fmt.Errorf("committing %s: storing the layer: %w", c.Name(), err)
 	}
 	top := rec.Parent
-	if !res.Empty {
+	if res.ID != "" {
 		top = res.ID
 		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, res.DiffID)
 	}
-	c.addHistory(cfg, c.s.created(o.Output), res.Empty)
+	c.addHistory(cfg, c.s.created(o.Output), res.ID == "")
 	if len(o.AddFiles) > 0 {
 		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
 			return nil, "", err

@@ -1,290 +1,348 @@
 package layer
 
 import (
-	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
-	"time"
+	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// A walker lists changes to a writer, parents before children, names in byte order.
-type walker func(w *writer) error
+// A mode says what the directory is that a walker reads.
+type mode int
 
-func bytesFields(text []byte) []byte { return bytes.Join(bytes.Fields(text), []byte(" ")) }
+const (
+	upper   mode = iota // overlay's upper directory: what is in it is the difference
+	changed             // a whole tree, of which the difference from the base is wanted
+	whole               // a whole tree, all of which is wanted
+)
 
-const timeUnit = time.Second
-
-// overlaid walks an overlay upper directory: what is in it is what changed. Directories that were only
-// copied up, with nothing changed in or about them, are left out: mounting on a file in them does that.
-func overlaid(upper *rootfs.Root, below []*rootfs.Root) walker {
-	return func(w *writer) error {
-		d, err := upper.Dir("/")
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		return (&overlayWalk{w, below}).dir(d, "")
-	}
-}
-
-type overlayWalk struct {
+// A walker writes a layer's tar from a directory: parents before what is in them, in a directory
+// what is gone before what is there, and each of them in byte order. Directories are written once something
+// in them is, or when they differ from the base themselves, so those that were only copied up are left out.
+type walker struct {
+	ctx   context.Context //nolint:containedctx // lives as long as one commit
+	mode  mode
+	r     *reader
+	below *base
 	w     *writer
-	below []*rootfs.Root
+	disk  disk
+	o     Options
+	stubs stubs
+	links map[inode]string // first names of files with several
 }
 
-func (o *overlayWalk) dir(d *rootfs.Dir, rel string) error {
-	names, err := d.ReadDir()
+type inode struct{ dev, ino uint64 }
+
+// errVanished says that a file went since it was listed: that is no error, containers go on living.
+var errVanished = errors.New("file vanished")
+
+// A dir is a directory on the way from the root to where the walker is.
+type dir struct {
+	up      *dir
+	f       *os.File
+	n       *node
+	name    string // in up
+	old     *node  // what the base has there, once asked
+	asked   bool
+	written bool
+	out     int // the same directory in the staging directory, if there is one
+}
+
+func (d *dir) fd() int                  { return int(d.f.Fd()) }
+func (d *dir) child(name string) string { return path.Join(d.n.path, name) }
+
+// run writes the tree whose root is open as f.
+func (w *walker) run(f *os.File) error {
+	root := &dir{f: f, n: &node{path: "."}}
+	if err := w.r.file(root.fd(), root.n); err != nil {
+		return err
+	}
+	changed, err := w.rootChanged(root)
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		if err := o.entry(d, n, path.Join(rel, n)); err != nil {
+	if changed {
+		if err := w.w.header(w.header(root.n)); err != nil {
+			return err
+		}
+		w.w.owners(root.n.uid, root.n.gid)
+	}
+	root.written = true
+	if err := w.list(root); err != nil {
+		return err
+	}
+	return w.disk.leave(root)
+}
+
+// rootChanged tells whether the root directory itself is part of the layer: storage makes it with the
+// owner and the permissions of the base's.
+func (w *walker) rootChanged(root *dir) (bool, error) {
+	plain := &node{mode: unix.S_IFDIR | 0o555}
+	if w.mode != whole && len(w.below.dirs) > 0 {
+		var err error
+		if plain, err = w.old(root); err != nil {
+			return false, err
+		}
+	}
+	n := root.n
+	return n.mode != plain.mode || n.uid != plain.uid || n.gid != plain.gid, nil
+}
+
+// list writes what is in a directory.
+func (w *walker) list(d *dir) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := d.f.ReadDir(-1)
+	if err != nil {
+		return fmt.Errorf("reading directory %s: %w", d.n.path, err)
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	if entries, err = w.gone(d, entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := w.entry(d, e.Name(), e.Type()); err != nil && !errors.Is(err, errVanished) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o *overlayWalk) entry(d *rootfs.Dir, name, rel string) error {
-	i, err := d.Lstat(name)
-	if err != nil {
-		return err
-	}
-	if i.Mode&unix.S_IFMT == unix.S_IFCHR && i.Rdev == 0 {
-		return o.w.whiteout(rel)
-	}
-	attrs, err := d.Xattrs(name)
-	if err != nil {
-		return err
-	}
-	if !i.IsDir() {
-		return o.w.entry(d, name, rel, i, attrs)
-	}
-	sub, err := d.Dir(name)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	opaque := isOpaque(attrs)
-	if !opaque {
-		drop, err := o.untouched(sub, rel, i, attrs)
-		if err != nil {
-			return err
-		}
-		if drop {
-			o.w.dropped = append(o.w.dropped, rel)
-			return nil
-		}
-	}
-	if err := o.w.entry(d, name, rel, i, attrs); err != nil {
-		return err
-	}
-	if opaque {
-		if err := o.w.whiteout(path.Join(rel, ".wh..opq")); err != nil {
-			return err
-		}
-	}
-	return o.dir(sub, rel)
-}
-
-func isOpaque(attrs map[string][]byte) bool {
-	return string(attrs["trusted.overlay.opaque"]) == "y" || string(attrs["user.overlay.opaque"]) == "y"
-}
-
-// untouched tells whether a directory is the same as that below, and empty: then it need not be in the layer.
-// So are the directories that kernel file systems are mounted on, when the base has none.
-func (o *overlayWalk) untouched(sub *rootfs.Dir, rel string, i rootfs.Info, attrs map[string][]byte) (bool, error) {
-	names, err := sub.ReadDir()
-	if err != nil || len(names) > 0 {
-		return false, err
-	}
-	for _, r := range o.below {
-		lower, err := r.Lstat(rel)
-		if err != nil {
-			continue
-		}
-		return lower.IsDir() && sameDir(i, lower) && sameXattrs(r, rel, attrs), nil
-	}
-	return kernelDir(rel), nil
-}
-
-func kernelDir(rel string) bool { return rel == "dev" || rel == "proc" || rel == "sys" }
-
-func sameDir(a, b rootfs.Info) bool {
-	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Mtime.Equal(b.Mtime)
-}
-
-func sameXattrs(r *rootfs.Root, rel string, attrs map[string][]byte) bool {
-	d, err := r.Dir(path.Dir("/" + rel))
-	if err != nil {
-		return false
-	}
-	defer d.Close()
-	lower, err := d.Xattrs(path.Base(rel))
-	return err == nil && equalXattrs(attrs, lower)
-}
-
-func equalXattrs(a, b map[string][]byte) bool {
-	for k, v := range a {
-		if layerXattr(k) && !bytes.Equal(v, b[k]) {
-			return false
-		}
-	}
-	for k := range b {
-		if _, ok := a[k]; layerXattr(k) && !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// compared walks a whole tree and lists what differs from base, for drivers whose layers are whole trees.
-// A nil base is an empty one.
-func compared(tree, base *rootfs.Root) walker {
-	return func(w *writer) error {
-		d, err := tree.Dir("/")
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		var b *rootfs.Dir
-		if base != nil {
-			if b, err = base.Dir("/"); err != nil {
-				return err
+// gone writes the whiteouts of a directory and returns the other entries.
+func (w *walker) gone(d *dir, entries []fs.DirEntry) ([]fs.DirEntry, error) {
+	var names []string
+	switch w.mode {
+	case upper:
+		kept := entries[:0]
+		for _, e := range entries {
+			is, err := isWhiteout(d, e)
+			if err != nil {
+				return nil, err
 			}
-			defer b.Close()
+			if is {
+				names = append(names, e.Name())
+			} else {
+				kept = append(kept, e)
+			}
 		}
-		return (&compareWalk{w: w, squash: base == nil}).dir(d, b, "")
+		entries = kept
+	case changed:
+		old, err := w.old(d)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && old.isDir() {
+			if names, err = w.missing(d, entries); err != nil {
+				return nil, err
+			}
+		}
+	case whole:
 	}
-}
-
-type compareWalk struct {
-	w       *writer
-	squash  bool
-	pending []func() error // directories that are listed once something in them is
-}
-
-func (c *compareWalk) flush() error {
-	for _, f := range c.pending {
-		if err := f(); err != nil {
-			return err
+	for _, name := range names {
+		if err := w.write(d); err != nil {
+			return nil, err
+		}
+		if err := w.w.whiteout(d.n.path, name, w.o.seconds(0)); err != nil {
+			return nil, err
+		}
+		if err := w.disk.whiteout(d, name); err != nil {
+			return nil, err
 		}
 	}
-	c.pending = nil
-	return nil
+	return entries, nil
 }
 
-// dir lists the changes in a directory; b is its counterpart in the base, or nil.
-func (c *compareWalk) dir(d, b *rootfs.Dir, rel string) error {
-	names, err := d.ReadDir()
+func isWhiteout(d *dir, e fs.DirEntry) (bool, error) {
+	if e.Type()&fs.ModeCharDevice == 0 {
+		return false, nil
+	}
+	n := node{}
+	err := unix.Fstatat(d.fd(), e.Name(), &n.st, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
+		return false, pathError("stat", d.child(e.Name()), err)
+	}
+	return n.whiteout(), nil
+}
+
+// missing returns the names that only the base has.
+func (w *walker) missing(d *dir, entries []fs.DirEntry) ([]string, error) {
+	names, err := w.below.names(d.n.path)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, found := slices.BinarySearchFunc(entries, name, func(e fs.DirEntry, name string) int {
+			return strings.Compare(e.Name(), name)
+		})
+		return found
+	}), nil
+}
+
+// entry writes one entry, and what is below it.
+func (w *walker) entry(d *dir, name string, kind fs.FileMode) error {
+	if strings.HasPrefix(name, whiteoutPrefix) {
+		return fmt.Errorf("%s: a layer cannot hold a file whose name begins with %s", d.child(name), whiteoutPrefix)
+	}
+	switch {
+	case kind.IsDir():
+		return w.directory(d, name)
+	case kind.IsRegular():
+		return w.file(d, name)
+	case kind&fs.ModeSocket != 0:
+		return w.disk.drop(d, name, false) // means nothing without its process
+	}
+	n := &node{path: d.child(name)}
+	if err := w.r.special(d.fd(), name, n); err != nil {
+		return vanished(err)
+	}
+	if same, err := w.unchanged(n); same || err != nil {
 		return err
 	}
-	all := names
-	if b != nil {
-		old, err := b.ReadDir()
+	if err := w.write(d); err != nil {
+		return err
+	}
+	if done, err := w.linked(d, name, n); done || err != nil {
+		return err
+	}
+	if err := w.begin(n, w.header(n)); err != nil {
+		return err
+	}
+	return w.disk.special(d, name, n)
+}
+
+func vanished(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return errVanished
+	}
+	return err
+}
+
+func (w *walker) begin(n *node, h *header) error {
+	w.w.owners(n.uid, n.gid)
+	return w.w.header(h)
+}
+
+// file writes a regular file, or a device that is recorded in one.
+func (w *walker) file(d *dir, name string) error {
+	n := &node{path: d.child(name)}
+	src, err := open(d.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return vanished(pathError("open", n.path, err))
+	}
+	defer unix.Close(src)
+	if err := w.r.file(src, n); err != nil {
+		return err
+	}
+	if n.st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%s changed while the layer was being written", n.path)
+	}
+	if stub, err := w.stub(n); err != nil {
+		return err
+	} else if stub {
+		return w.disk.drop(d, name, false)
+	}
+	if same, err := w.unchanged(n); same || err != nil {
+		return err
+	}
+	if err := w.write(d); err != nil {
+		return err
+	}
+	if done, err := w.linked(d, name, n); done || err != nil {
+		return err
+	}
+	return w.content(d, name, n, src)
+}
+
+// content writes a file's header and content, and keeps the disk in step.
+func (w *walker) content(d *dir, name string, n *node, src int) error {
+	h := w.header(n)
+	from, to, err := w.disk.begin(d, name, src, n)
+	if err == nil {
+		err = w.begin(n, h)
+	}
+	if err == nil && h.size > 0 {
+		err = w.w.content(w.ctx, h, from, to, n.st.Blocks*512 < n.st.Size)
+	}
+	return errors.Join(err, w.disk.end(d, name, src, n))
+}
+
+// linked writes a further name of a file that is in the layer already.
+func (w *walker) linked(d *dir, name string, n *node) (bool, error) {
+	if n.st.Nlink < 2 {
+		return false, nil
+	}
+	id := inode{n.st.Dev, n.st.Ino}
+	first, ok := w.links[id]
+	if !ok {
+		w.links[id] = n.path
+		return false, nil
+	}
+	h := w.header(n)
+	h.kind, h.link, h.size, h.major, h.minor = typeLink, first, 0, 0, 0
+	if err := w.begin(n, h); err != nil {
+		return true, err
+	}
+	return true, w.disk.link(d, name, first)
+}
+
+// directory writes a directory and what is in it.
+func (w *walker) directory(up *dir, name string) error {
+	d := &dir{up: up, name: name, n: &node{path: up.child(name)}}
+	fd, err := open(up.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return vanished(pathError("open", d.n.path, err))
+	}
+	// The name is for ReadDir, which asks by name for types that the file system does not tell.
+	d.f = os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
+	defer d.f.Close()
+	if err := w.r.file(fd, d.n); err != nil {
+		return err
+	}
+	if err := w.list(d); err != nil {
+		return err
+	}
+	if !d.written {
+		untouched, err := w.untouched(d)
 		if err != nil {
 			return err
 		}
-		all = slices.Concat(names, old)
-		slices.Sort(all)
-		all = slices.Compact(all)
-	}
-	for _, n := range all {
-		if _, found := slices.BinarySearch(names, n); !found {
-			if err := c.flush(); err != nil {
-				return err
-			}
-			if err := c.w.whiteout(path.Join(rel, n)); err != nil {
-				return err
-			}
-			continue
+		if untouched {
+			return w.disk.drop(up, name, true)
 		}
-		if err := c.entry(d, b, n, path.Join(rel, n)); err != nil {
+		if err := w.write(d); err != nil {
 			return err
 		}
 	}
-	return nil
+	return w.disk.leave(d)
 }
 
-func (c *compareWalk) entry(d, b *rootfs.Dir, name, rel string) error {
-	i, err := d.Lstat(name)
+// write writes a directory, and those above it, unless that is done.
+func (w *walker) write(d *dir) error {
+	if d.written {
+		return nil
+	}
+	if err := w.write(d.up); err != nil {
+		return err
+	}
+	d.written = true
+	if err := w.begin(d.n, w.header(d.n)); err != nil {
+		return err
+	}
+	hides, err := w.hides(d)
 	if err != nil {
 		return err
 	}
-	attrs, err := d.Xattrs(name)
-	if err != nil {
-		return err
-	}
-	same, old, err := c.same(b, name, i, attrs)
-	if err != nil {
-		return err
-	}
-	list := func() error { return c.w.entry(d, name, rel, i, attrs) }
-	if !i.IsDir() {
-		if same {
-			return nil
-		}
-		if err := c.flush(); err != nil {
-			return err
-		}
-		return list()
-	}
-	return c.subtree(d, b, name, rel, same || old == nil && kernelDir(rel), old, list)
-}
-
-// subtree lists a directory at once when it changed itself, else when something in it did.
-func (c *compareWalk) subtree(d, b *rootfs.Dir, name, rel string, later bool, old *rootfs.Info, list func() error) error {
-	sub, err := d.Dir(name)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	var lower *rootfs.Dir
-	if old != nil && old.IsDir() {
-		if lower, err = b.Dir(name); err != nil {
-			return err
-		}
-		defer lower.Close()
-	}
-	mark := len(c.pending)
-	c.pending = append(c.pending, list)
-	if !later {
-		if err := c.flush(); err != nil {
+	if hides {
+		if err := w.w.opaque(d.n.path, w.o.seconds(0)); err != nil {
 			return err
 		}
 	}
-	if err := c.dir(sub, lower, rel); err != nil {
-		return err
-	}
-	if len(c.pending) > mark {
-		c.pending = c.pending[:mark]
-	}
-	return nil
-}
-
-// same tells whether the base has the same entry: by what stat says, as reading every file would take too long.
-func (c *compareWalk) same(b *rootfs.Dir, name string, i rootfs.Info, attrs map[string][]byte) (bool, *rootfs.Info, error) {
-	if b == nil {
-		return false, nil, nil
-	}
-	old, err := b.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil, nil
-	}
-	if err != nil {
-		return false, nil, err
-	}
-	before, err := b.Xattrs(name)
-	if err != nil {
-		return false, nil, err
-	}
-	same := sameDir(i, old) && i.Rdev == old.Rdev && (i.IsDir() || i.Size == old.Size) && equalXattrs(attrs, before)
-	return same, &old, nil
+	return w.disk.enter(d)
 }

@@ -1,181 +1,164 @@
 package layer
 
 import (
-	"archive/tar"
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc64"
 	"io"
 	"maps"
 	"path"
 	"slices"
-	"strings"
-	"time"
 
+	"github.com/opencontainers/go-digest"
+	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
-
-	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// A writer writes a layer's tar, always the same way for the same files: numeric owners, whole seconds,
-// sorted attributes, no names of users, no other times (containers.md §11.2).
+// whiteoutPrefix marks names that are gone in a tar, opaqueMarker directories that hide what was below.
+const (
+	whiteoutPrefix = ".wh."
+	opaqueMarker   = ".wh..wh..opq"
+)
+
+// A writer writes a layer's tar and, if split is set, what storage needs to write it again.
 type writer struct {
-	ctx     context.Context //nolint:containedctx // lives as long as one commit
-	out     *bufio.Writer
-	tw      *tar.Writer
-	o       Options
+	s       *stream
+	split   *splitter
 	entries int
-	dropped []string // directories of the upper layer that are no change
-	links   map[inode]string
 	uids    ids
 	gids    ids
 	buf     []byte
 }
 
-type inode struct{ dev, ino uint64 }
-
 type ids map[uint32]struct{}
 
 func (s ids) list() []uint32 { return slices.Sorted(maps.Keys(s)) }
 
-func newWriter(ctx context.Context, w io.Writer, o Options) *writer {
-	out := bufio.NewWriterSize(w, 256<<10)
-	return &writer{ctx: ctx, out: out, tw: tar.NewWriter(out), o: o, links: map[inode]string{},
-		uids: ids{}, gids: ids{}, buf: make([]byte, 256<<10)}
+// newWriter writes the tar to out and the tar-split records to meta; either may be nil. It must be closed.
+func newWriter(out, meta io.Writer) *writer {
+	w := &writer{s: newStream(out), uids: ids{}, gids: ids{}}
+	if meta != nil {
+		w.split = newSplitter(meta)
+	}
+	return w
 }
 
-func (w *writer) run(walk walker) error {
-	if err := walk(w); err != nil {
+// raw writes bytes that are no file's content.
+func (w *writer) raw(b []byte) {
+	w.s.write(b)
+	if w.split != nil {
+		w.split.raw(b)
+	}
+}
+
+// header writes an entry's header. If it has content, that must follow, and end the entry.
+func (w *writer) header(h *header) (err error) {
+	if w.buf, err = h.append(w.buf[:0]); err != nil {
 		return err
 	}
-	if err := w.tw.Close(); err != nil {
-		return err
-	}
-	return w.out.Flush()
-}
-
-// time is what a modification time becomes in the layer.
-func (o Options) time(t time.Time) time.Time {
-	t = t.Truncate(timeUnit)
-	if o.Epoch != nil {
-		return *o.Epoch
-	}
-	if o.Clamp != nil && t.After(*o.Clamp) {
-		return *o.Clamp
-	}
-	return t
-}
-
-// layerXattr tells which extended attributes belong to a layer's content.
-func layerXattr(key string) bool {
-	return key == "security.capability" || strings.HasPrefix(key, "user.") &&
-		!strings.HasPrefix(key, "user.overlay.") && !strings.HasPrefix(key, "user.containers.")
-}
-
-// whiteout writes that rel is gone.
-func (w *writer) whiteout(rel string) error {
+	w.raw(w.buf)
 	w.entries++
-	dir, base := path.Split(rel)
-	return w.tw.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: dir + ".wh." + base, ModTime: w.whiteoutTime(), Format: tar.FormatPAX,
-	})
-}
-
-// whiteoutTime does not depend on when the file was removed: nothing can be learned from it.
-func (w *writer) whiteoutTime() time.Time {
-	if w.o.Epoch != nil {
-		return *w.o.Epoch
-	}
-	return time.Unix(0, 0)
-}
-
-// entry writes one entry; name is in d, rel below the root.
-func (w *writer) entry(d *rootfs.Dir, name, rel string, i rootfs.Info, attrs map[string][]byte) error {
-	if err := w.ctx.Err(); err != nil {
-		return err
-	}
-	if i.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		return nil // a socket means nothing without its process
-	}
-	h, err := w.header(d, name, rel, i, attrs)
-	if err != nil {
-		return err
-	}
-	w.entries++
-	w.uids[uint32(i.UID)], w.gids[uint32(i.GID)] = struct{}{}, struct{}{}
-	if !i.IsDir() && i.Nlink > 1 {
-		id := inode{i.Dev, i.Ino}
-		if first, ok := w.links[id]; ok {
-			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
-			return w.writeHeader(h)
-		}
-		w.links[id] = rel
-	}
-	if err := w.writeHeader(h); err != nil || h.Typeflag != tar.TypeReg {
-		return err
-	}
-	return w.data(d, name, h.Size)
-}
-
-func (w *writer) writeHeader(h *tar.Header) error {
-	if err := w.tw.WriteHeader(h); err != nil {
-		return fmt.Errorf("writing layer entry %q: %w", h.Name, err)
+	if h.size == 0 {
+		return w.end(h, 0)
 	}
 	return nil
 }
 
-func (w *writer) header(d *rootfs.Dir, name, rel string, i rootfs.Info, attrs map[string][]byte) (*tar.Header, error) {
-	h := &tar.Header{
-		Name: rel, Mode: int64(i.Perm()), Uid: i.UID, Gid: i.GID, ModTime: w.o.time(i.Mtime), Format: tar.FormatPAX,
-	}
-	var err error
-	switch i.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		h.Typeflag, h.Size = tar.TypeReg, i.Size
-	case unix.S_IFDIR:
-		h.Typeflag, h.Name = tar.TypeDir, rel+"/"
-	case unix.S_IFLNK:
-		h.Typeflag = tar.TypeSymlink
-		h.Linkname, err = d.Readlink(name)
-	case unix.S_IFIFO:
-		h.Typeflag = tar.TypeFifo
-	case unix.S_IFCHR, unix.S_IFBLK:
-		h.Typeflag = tar.TypeChar
-		if i.Mode&unix.S_IFMT == unix.S_IFBLK {
-			h.Typeflag = tar.TypeBlock
-		}
-		h.Devmajor, h.Devminor = int64(unix.Major(i.Rdev)), int64(unix.Minor(i.Rdev))
-	default:
-		err = fmt.Errorf("%s: unknown type of file %o", rel, i.Mode)
-	}
-	for k, v := range attrs {
-		if layerXattr(k) {
-			if h.PAXRecords == nil {
-				h.PAXRecords = map[string]string{}
-			}
-			h.PAXRecords["SCHILY.xattr."+k] = string(v)
-		}
-	}
-	return h, err
+func (w *writer) owners(uid, gid uint32) {
+	w.uids[uid], w.gids[gid] = struct{}{}, struct{}{}
 }
 
-// data writes the content of a regular file, which must have the size it had when it was listed.
-func (w *writer) data(d *rootfs.Dir, name string, size int64) error {
-	f, err := d.OpenFile(name)
-	if err != nil {
-		return err
+// end ends an entry: the checksum is of its content.
+func (w *writer) end(h *header, crc uint64) error {
+	if w.split != nil {
+		if err := w.split.file(h.tarName(), h.size, crc); err != nil {
+			return err
+		}
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
+	var zero [blockSize]byte
+	w.raw(zero[:padding(h.size)])
+	return nil
+}
+
+// content copies what h announced from the file src, and to dst unless that is negative.
+func (w *writer) content(ctx context.Context, h *header, src, dst int, sparse bool) error {
+	crc := uint64(0)
+	for off := int64(0); off < h.size; {
+		b := w.s.room(h.size - off)
+		n, err := unix.Read(src, b)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return pathError("read", h.name, err)
+		}
+		if n == 0 {
+			return fmt.Errorf("%s became shorter while the layer was being written", h.name)
+		}
+		b = b[:n]
+		if w.split != nil {
+			crc = crc64.Update(crc, tarsplit.CRCTable, b)
+		}
+		if dst >= 0 && !(sparse && allZero(b)) {
+			if err := writeAt(dst, b, off); err != nil {
+				return pathError("write", h.name, err)
+			}
+		}
+		w.s.use(n)
+		off += int64(n)
 	}
-	if !st.Mode().IsRegular() || st.Size() != size {
-		return fmt.Errorf("%s changed while the layer was being written", f.Name())
+	if dst >= 0 && sparse {
+		if err := unix.Ftruncate(dst, h.size); err != nil {
+			return pathError("truncate", h.name, err)
+		}
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{w.tw}, struct{ io.Reader }{io.LimitReader(f, size)}, w.buf)
-	if err == nil && n != size {
-		err = fmt.Errorf("%s changed while the layer was being written", f.Name())
+	return w.end(h, crc)
+}
+
+// whiteout writes that a name in a directory is gone. Nothing tells when and by whom that was done: the
+// same change must give the same layer with every driver.
+func (w *writer) whiteout(dir, name string, mtime int64) error {
+	return w.header(&header{name: path.Join(dir, whiteoutPrefix+name), kind: typeFile, mtime: mtime})
+}
+
+// opaque writes that a directory hides what the layers below have there.
+func (w *writer) opaque(dir string, mtime int64) error {
+	return w.header(&header{name: path.Join(dir, opaqueMarker), kind: typeFile, mtime: mtime})
+}
+
+// close ends the tar and returns its digest; the error may be that of an earlier write.
+func (w *writer) close() (digest.Digest, error) {
+	w.raw(make([]byte, 2*blockSize))
+	sum, err := w.s.close()
+	if err == nil && w.split != nil {
+		err = w.split.close()
 	}
-	return err
+	return sum, err
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func writeAt(fd int, b []byte, off int64) error {
+	for len(b) > 0 {
+		n, err := unix.Pwrite(fd, b, off)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	return nil
 }

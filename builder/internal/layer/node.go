@@ -1,0 +1,187 @@
+package layer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// errNotPlain says that an upper directory refers to the layers below by more than names, so that it is
+// not itself the difference. The file systems have to be compared then.
+var errNotPlain = errors.New("the upper directory is not a plain difference")
+
+// A node is a file, read from disk once.
+type node struct {
+	path  string      // below the root, "." for the root itself
+	st    unix.Stat_t // as on disk
+	mode  uint32      // type and permissions as they are meant
+	uid   uint32      // as they are meant: recorded or mapped
+	gid   uint32      //
+	rdev  uint64      //
+	link  string      // target of a symbolic link
+	attrs []xattr     // those that belong to the layer, sorted by name
+	disk  []xattr     // more that the layer's directory needs: opacity, ownership records
+	strip []string    // those that must not be in a layer's directory
+	opaq  bool        // a directory that hides the one below
+}
+
+func (n *node) kind() uint32   { return n.mode & unix.S_IFMT }
+func (n *node) isDir() bool    { return n.kind() == unix.S_IFDIR }
+func (n *node) whiteout() bool { return n.st.Mode&unix.S_IFMT == unix.S_IFCHR && n.st.Rdev == 0 }
+
+// A reader reads nodes the way a store keeps them.
+type reader struct {
+	recorded bool // owners and devices are in extended attributes (decisions.md §1.7)
+	userNS   bool // overlay's attributes are user.overlay.*, as trusted.* is not to be had
+	uids     idMap
+	gids     idMap
+	list     []byte
+	value    []byte
+}
+
+func newReader(own rootfs.Ownership, userNS bool, uids, gids idMap) *reader {
+	return &reader{
+		recorded: own == rootfs.Record, userNS: userNS, uids: uids, gids: gids,
+		list: make([]byte, 4<<10), value: make([]byte, 64<<10), // the most an attribute can hold
+	}
+}
+
+// file fills in n from an open file or directory.
+func (r *reader) file(fd int, n *node) error {
+	if err := unix.Fstat(fd, &n.st); err != nil {
+		return pathError("stat", n.path, err)
+	}
+	if err := r.meant(n); err != nil {
+		return err
+	}
+	return r.xattrs(n, func(list []byte) (int, error) { return unix.Flistxattr(fd, list) },
+		func(name string, value []byte) (int, error) { return unix.Fgetxattr(fd, name, value) })
+}
+
+// special fills in n, which is neither a file nor a directory, from its name in a directory. Such nodes
+// have no attributes that a layer keeps.
+func (r *reader) special(dir int, name string, n *node) error {
+	if err := unix.Fstatat(dir, name, &n.st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH); err != nil {
+		return pathError("stat", n.path, err)
+	}
+	if n.st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		size, err := unix.Readlinkat(dir, name, r.value)
+		if err != nil {
+			return pathError("readlink", n.path, err)
+		}
+		n.link = string(r.value[:size])
+	}
+	if n.whiteout() {
+		return nil // the kernel's, not the container's: its owner means nothing
+	}
+	return r.meant(n)
+}
+
+// meant takes type and owner from the disk, through the maps of the container.
+func (r *reader) meant(n *node) (err error) {
+	n.mode, n.rdev = n.st.Mode, uint64(n.st.Rdev)
+	if n.uid, err = r.uids.inside(n.st.Uid); err == nil {
+		n.gid, err = r.gids.inside(n.st.Gid)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", n.path, err)
+	}
+	return nil
+}
+
+func (r *reader) xattrs(n *node, list func([]byte) (int, error), get func(string, []byte) (int, error)) error {
+	size, err := list(r.list)
+	if errors.Is(err, unix.ERANGE) {
+		r.list = make([]byte, 64<<10)
+		size, err = list(r.list)
+	}
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return pathError("listxattr", n.path, err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(r.list[:size]), "\x00"), "\x00") {
+		if name == "" {
+			continue
+		}
+		if err := r.xattr(n, name, get); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(n.attrs, func(a, b xattr) int { return cmp.Compare(a.name, b.name) })
+	return nil
+}
+
+// xattr sorts one attribute to where it belongs.
+func (r *reader) xattr(n *node, name string, get func(string, []byte) (int, error)) error {
+	use := useOf(name, r.recorded, r.userNS)
+	switch use {
+	case useNone:
+		return nil
+	case useStrip:
+		n.strip = append(n.strip, name)
+		return nil
+	case useForeign:
+		return fmt.Errorf("%s: %w", n.path, errNotPlain)
+	}
+	size, err := get(name, r.value)
+	if errors.Is(err, unix.ENODATA) {
+		return nil // gone since it was listed
+	}
+	if err != nil {
+		return pathError("getxattr "+name, n.path, err)
+	}
+	x := xattr{name, slices.Clone(r.value[:size])}
+	switch use {
+	case useLayer:
+		n.attrs = append(n.attrs, x)
+	case useOpaque:
+		n.opaq = string(x.value) == "y"
+		n.disk = append(n.disk, x)
+	case useRecord:
+		n.disk = append(n.disk, x)
+		return n.record(string(x.value))
+	}
+	return nil
+}
+
+// record replaces owner, permissions and device by what was recorded: "uid:gid:mode[:char-MAJOR-MINOR]".
+func (n *node) record(text string) error {
+	f := strings.Split(text, ":")
+	if len(f) < 3 {
+		return fmt.Errorf("%s: ownership record %q is not valid", n.path, text)
+	}
+	uid, uerr := strconv.ParseUint(f[0], 10, 32)
+	gid, gerr := strconv.ParseUint(f[1], 10, 32)
+	mode, merr := strconv.ParseUint(f[2], 8, 32)
+	if err := errors.Join(uerr, gerr, merr); err != nil || mode > 0o7777 {
+		return fmt.Errorf("%s: ownership record %q is not valid", n.path, text)
+	}
+	n.uid, n.gid, n.mode = uint32(uid), uint32(gid), n.kind()|uint32(mode)
+	if len(f) > 3 && n.kind() == unix.S_IFREG {
+		n.device(f[3])
+	}
+	return nil
+}
+
+// device takes a recorded device; other words name the type that the file has on disk.
+func (n *node) device(text string) {
+	var major, minor uint32
+	for word, kind := range map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK} {
+		if c, err := fmt.Sscanf(text, word+"-%d-%d", &major, &minor); c == 2 && err == nil {
+			n.mode, n.rdev = n.mode&^unix.S_IFMT|kind, unix.Mkdev(major, minor)
+		}
+	}
+}
+
+func pathError(op, path string, err error) error {
+	return fmt.Errorf("%s %s: %w", op, path, err)
+}

@@ -1,0 +1,140 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// place has put store the layer id unless it is there already; either way it bears the names afterwards.
+// One builder at a time: storage replaces the directory of a staged layer whose ID appears after we looked, even
+// one that is mounted.
+func (t *task) place(id string, put func(names []string) error) error {
+	dir := filepath.Join(t.st.GraphRoot(), "slipway")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := flock.Acquire(filepath.Join(dir, "layers.lock"), flock.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	exists, err := t.known(id)
+	if err != nil || exists {
+		return errors.Join(err, t.addNames(id, t.o.Names))
+	}
+	// A name that another layer has is an error to give at once, but may be moved.
+	var free, taken []string
+	for _, name := range t.o.Names {
+		used, err := t.known(name)
+		if err != nil {
+			return err
+		}
+		if used {
+			taken = append(taken, name)
+		} else {
+			free = append(free, name)
+		}
+	}
+	if err := put(free); err != nil {
+		if errors.Is(err, storage.ErrDuplicateID) { // another tool was faster
+			return t.addNames(id, t.o.Names)
+		}
+		return err
+	}
+	return t.addNames(id, taken)
+}
+
+func (t *task) known(id string) (bool, error) {
+	_, err := t.st.Layer(id)
+	if errors.Is(err, storage.ErrLayerUnknown) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up layer %s: %w", id, err)
+	}
+	return true, nil
+}
+
+func (t *task) addNames(id string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := t.st.AddNames(id, names); err != nil {
+		return fmt.Errorf("naming layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// commitChanged compares file systems, for drivers whose layers are whole trees and where overlay's upper
+// directory does not say it all.
+func (t *task) commitChanged() (res Result, err error) {
+	below := t.parent
+	if t.mapped() {
+		below = t.rw.Parent // storage's copy of the base with the owners mapped
+	}
+	err = t.mount(below, func(dir string, below []string) error {
+		res, err = t.spool(dir, t.walker(changed, below))
+		return err
+	})
+	return res, err
+}
+
+// squash stores the whole tree; the base only tells whether it has what runs mount on.
+func (t *task) squash() (res Result, err error) {
+	if t.staged {
+		err = t.mounted(t.rw.ID, func(dir string) error {
+			res, err = t.stage(&differ{t: t, dir: dir, walk: t.walker(whole, t.lower)})
+			return err
+		})
+		return res, err
+	}
+	err = t.mount(t.rw.Parent, func(dir string, below []string) error {
+		res, err = t.spool(dir, t.walker(whole, below))
+		return err
+	})
+	return res, err
+}
+
+// spool writes the tar to a temporary file, as its digest must be known before it is stored, and stores it by
+// the library's ordinary way.
+func (t *task) spool(dir string, walk *walker) (Result, error) {
+	src, err := openDir(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer src.Close()
+	f, err := unlinked(t.o.TempDir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.Close()
+	walk.disk, walk.w = untouchedDisk{}, newWriter(f, nil)
+	err = walk.run(src)
+	diffID, cerr := walk.w.close()
+	if err = errors.Join(err, cerr); err != nil {
+		return Result{}, err
+	}
+	res := Result{ID: ID(t.parent, diffID), DiffID: diffID, Size: walk.w.s.size, Empty: walk.w.entries == 0}
+	if res.Empty && !t.o.AllowEmpty {
+		return Result{Empty: true}, nil
+	}
+	return res, t.place(res.ID, func(names []string) error { return t.put(res, names, f) })
+}
+
+func (t *task) put(res Result, names []string, f *os.File) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	lo := &storage.LayerOptions{OriginalDigest: res.DiffID, UncompressedDigest: res.DiffID, OriginalSize: &res.Size}
+	if _, _, err := t.st.PutLayer(res.ID, t.parent, names, "", false, lo, f); err != nil {
+		return fmt.Errorf("storing layer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package layer
+
+import (
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// stubs are the places that a run made to mount on, and the directories above them.
+type stubs struct{ at, above map[string]bool }
+
+func newStubs(paths []string) stubs {
+	s := stubs{map[string]bool{"dev": true, "proc": true, "sys": true}, map[string]bool{}}
+	for _, p := range paths {
+		p = strings.TrimPrefix(path.Clean("/"+p), "/")
+		s.at[p] = true
+		for p = path.Dir(p); p != "."; p = path.Dir(p) {
+			s.above[p] = true
+		}
+	}
+	return s
+}
+
+// stub tells whether n is such a place and nothing else: empty still, and unknown to the base.
+func (w *walker) stub(n *node) (bool, error) {
+	if !w.stubs.at[n.path] || !n.isDir() && n.st.Size > 0 {
+		return false, nil
+	}
+	old, err := w.below.lookup(n.path)
+	return old == nil, err
+}
+
+// untouched tells whether a directory in which nothing changed can be left out: a stub, or equal to the base's.
+// Its time is not the container's doing if something was mounted below it.
+func (w *walker) untouched(d *dir) (bool, error) {
+	if stub, err := w.stub(d.n); stub || err != nil {
+		return stub, err
+	}
+	if w.mode == whole {
+		return false, nil
+	}
+	old, err := w.old(d)
+	if err != nil || old == nil || !old.isDir() || d.n.opaq {
+		return false, err
+	}
+	n := d.n
+	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && sameAttrs(n.attrs, old.attrs) &&
+		(n.st.Mtim == old.st.Mtim || w.stubs.above[n.path]), nil
+}
+
+// hides tells whether an opaque directory covers one of the base. The kernel makes every new directory opaque.
+func (w *walker) hides(d *dir) (bool, error) {
+	if !d.n.opaq || w.mode != upper {
+		return false, nil
+	}
+	old, err := w.old(d)
+	return old != nil && old.isDir(), err
+}
+
+// unchanged tells whether the base has the same file, for drivers whose layers are whole trees. Like
+// those drivers' own comparison it believes size and time: reading every file would take too long.
+func (w *walker) unchanged(n *node) (bool, error) {
+	if w.mode != changed {
+		return false, nil
+	}
+	old, err := w.below.lookup(n.path)
+	if old == nil || err != nil {
+		return false, err
+	}
+	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && n.rdev == old.rdev && n.link == old.link &&
+		n.st.Mtim == old.st.Mtim && (n.kind() != unix.S_IFREG || n.st.Size == old.st.Size) && sameAttrs(n.attrs, old.attrs), nil
+}
+
+// old returns what the base has in the place of a directory, or nil.
+func (w *walker) old(d *dir) (n *node, err error) {
+	if !d.asked {
+		if d.old, err = w.below.lookup(d.n.path); err != nil {
+			return nil, err
+		}
+		d.asked = true
+	}
+	return d.old, nil
+}
+
+// header describes a node as the layer shows it.
+func (w *walker) header(n *node) *header {
+	h := &header{
+		name: n.path, mode: n.mode & 0o7777, uid: n.uid, gid: n.gid, mtime: w.o.seconds(n.st.Mtim.Sec),
+		xattrs: n.attrs,
+	}
+	switch n.kind() {
+	case unix.S_IFDIR:
+		h.kind = typeDir
+	case unix.S_IFLNK:
+		h.kind, h.link = typeSymlink, n.link
+	case unix.S_IFIFO:
+		h.kind = typeFifo
+	case unix.S_IFCHR:
+		h.kind, h.major, h.minor = typeChar, unix.Major(n.rdev), unix.Minor(n.rdev)
+	case unix.S_IFBLK:
+		h.kind, h.major, h.minor = typeBlock, unix.Major(n.rdev), unix.Minor(n.rdev)
+	default:
+		h.kind, h.size = typeFile, n.st.Size
+	}
+	return h
+}

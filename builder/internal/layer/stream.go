@@ -1,0 +1,85 @@
+package layer
+
+import (
+	"crypto/sha256"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	chunkSize  = 256 << 10
+	chunkCount = 4
+)
+
+// A stream takes the bytes of a tar, in chunks that a second goroutine hashes, and writes to out if
+// that is not nil, while the next ones are being read: hashing costs as much as reading. Close must be called.
+type stream struct {
+	size   int64
+	chunk  []byte // being filled: its length is what is in use
+	free   chan []byte
+	full   chan []byte
+	done   chan struct{}
+	err    error // of out; to be read once done is closed
+	sum    hash.Hash
+	closed bool
+}
+
+func newStream(out io.Writer) *stream {
+	s := &stream{
+		chunk: make([]byte, 0, chunkSize),
+		free:  make(chan []byte, chunkCount), full: make(chan []byte, chunkCount),
+		done: make(chan struct{}), sum: sha256.New(),
+	}
+	for range chunkCount - 1 {
+		s.free <- make([]byte, 0, chunkSize)
+	}
+	go s.drain(out)
+	return s
+}
+
+func (s *stream) drain(out io.Writer) {
+	defer close(s.done)
+	for b := range s.full {
+		s.sum.Write(b)
+		if out != nil && s.err == nil {
+			_, s.err = out.Write(b)
+		}
+		s.free <- b[:0]
+	}
+}
+
+// room returns space for at most n bytes, at least one of them; use says how many were put there.
+func (s *stream) room(n int64) []byte {
+	if len(s.chunk) == cap(s.chunk) {
+		s.full <- s.chunk
+		s.chunk = <-s.free
+	}
+	b := s.chunk[len(s.chunk):cap(s.chunk)]
+	return b[:min(int64(len(b)), n)]
+}
+
+func (s *stream) use(n int) {
+	s.chunk = s.chunk[:len(s.chunk)+n]
+	s.size += int64(n)
+}
+
+func (s *stream) write(b []byte) {
+	for len(b) > 0 {
+		n := copy(s.room(int64(len(b))), b)
+		s.use(n)
+		b = b[n:]
+	}
+}
+
+// close ends the stream and the goroutine. It may be called twice.
+func (s *stream) close() (digest.Digest, error) {
+	if !s.closed {
+		s.closed = true
+		s.full <- s.chunk
+		close(s.full)
+		<-s.done
+	}
+	return digest.NewDigest(digest.SHA256, s.sum), s.err
+}

@@ -1,0 +1,105 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/storage"
+)
+
+// A task is one layer on its way into storage.
+type task struct {
+	ctx    context.Context //nolint:containedctx // lives as long as one commit
+	st     storage.Store
+	rw     *storage.Layer
+	parent string // of the new layer
+	o      Options
+	staged bool     // the driver takes directories, and rw's upper directory is the difference
+	upper  string   // that directory
+	lower  []string // those below it, uppermost first
+}
+
+func newTask(ctx context.Context, st storage.Store, rw *storage.Layer, parent string, o Options) (*task, error) {
+	t := &task{ctx: ctx, st: st, rw: rw, parent: parent, o: o}
+	if t.o.Move {
+		n, err := st.Mounted(rw.ID)
+		if err != nil {
+			return nil, fmt.Errorf("reading layer %s: %w", rw.ID, err)
+		}
+		t.o.Move = n == 0
+	}
+	return t, t.locate()
+}
+
+// locate finds overlay's directories, if they are as simple as they have to be: no redirects or
+// metadata-only copies, no compositions, no shifted owners.
+func (t *task) locate() error {
+	d, err := t.st.GraphDriver()
+	if err != nil {
+		return err
+	}
+	native := false
+	for _, kv := range d.Status() {
+		native = native || kv == [2]string{"Native Overlay Diff", "true"}
+	}
+	if d.String() != "overlay" || !native || t.mapped() {
+		return nil
+	}
+	dirs, err := d.Metadata(t.rw.ID)
+	if err != nil {
+		return fmt.Errorf("finding the directories of layer %s: %w", t.rw.ID, err)
+	}
+	t.upper = dirs["UpperDir"]
+	if low := dirs["LowerDir"]; low != "" {
+		t.lower = strings.Split(low, ":")
+	}
+	t.staged = true
+	for _, dir := range t.lower {
+		if _, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data")); err == nil {
+			t.staged = false
+		}
+	}
+	return nil
+}
+
+// mapped tells whether owners on disk are not those of the container.
+func (t *task) mapped() bool { return len(t.rw.UIDMap) > 0 || len(t.rw.GIDMap) > 0 }
+
+// walker returns one that reads a directory as m says, over the given directories.
+func (t *task) walker(m mode, below []string) *walker {
+	r := newReader(t.o.Ownership, inUserNS(), idMap(t.rw.UIDMap), idMap(t.rw.GIDMap))
+	return &walker{
+		ctx: t.ctx, mode: m, r: r, below: &base{dirs: below, r: r}, o: t.o,
+		stubs: newStubs(t.o.Excludes), links: map[inode]string{},
+	}
+}
+
+// mount calls f with the mount points of rw and of a layer below it ("" for none).
+func (t *task) mount(below string, f func(dir string, below []string) error) error {
+	return t.mounted(t.rw.ID, func(dir string) error {
+		if below == "" {
+			return f(dir, nil)
+		}
+		return t.mounted(below, func(low string) error { return f(dir, []string{low}) })
+	})
+}
+
+func (t *task) mounted(id string, f func(dir string) error) error {
+	dir, err := t.st.Mount(id, "")
+	if err != nil {
+		return fmt.Errorf("mounting layer %s: %w", id, err)
+	}
+	err = f(dir)
+	_, uerr := t.st.Unmount(id, false)
+	return errors.Join(err, uerr)
+}
+
+// inUserNS tells whether this process is in a user namespace: overlay's attributes have other names there.
+func inUserNS() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
+}

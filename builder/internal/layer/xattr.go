@@ -1,0 +1,67 @@
+package layer
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containers/storage/pkg/idtools"
+)
+
+// A use says what happens to an extended attribute.
+type use int
+
+const (
+	useNone    use = iota // stays where it is and is not looked at
+	useLayer              // belongs to the layer
+	useOpaque             // marks a directory that hides the one below
+	useRecord             // holds owner and device where they cannot be set
+	useForeign            // means that the directory is not a plain difference
+	useStrip              // overlay's bookkeeping, or what a tar cannot say
+)
+
+// useOf sorts attributes by name. What a container writes to user.* is its own: only the prefix that the kernel uses
+// for this store's mounts is believed to be overlay's, and records count only in a store that has them.
+func useOf(name string, recorded, userNS bool) use {
+	overlay := "trusted.overlay."
+	if userNS {
+		overlay = "user.overlay."
+	}
+	switch {
+	case name == "security.capability":
+		return useLayer
+	case name == idtools.ContainersOverrideXattr && recorded:
+		return useRecord
+	case name == overlay+"opaque":
+		return useOpaque
+	case name == overlay+"redirect", name == overlay+"metacopy":
+		return useForeign
+	case strings.HasPrefix(name, "user.overlay."), strings.HasPrefix(name, "user.containers."),
+		strings.HasPrefix(name, "trusted."), strings.HasPrefix(name, "system.posix_acl_"):
+		return useStrip
+	case strings.HasPrefix(name, "user."):
+		return useLayer
+	}
+	return useNone
+}
+
+func sameAttrs(a, b []xattr) bool {
+	return slices.EqualFunc(a, b, func(a, b xattr) bool { return a.name == b.name && bytes.Equal(a.value, b.value) })
+}
+
+// An idMap maps the owners of a container to those on disk; an empty one changes nothing.
+type idMap []idtools.IDMap
+
+// inside returns the container's number for one on disk.
+func (m idMap) inside(id uint32) (uint32, error) {
+	if len(m) == 0 {
+		return id, nil
+	}
+	for _, r := range m {
+		if off := int64(id) - int64(r.HostID); off >= 0 && off < int64(r.Size) {
+			return uint32(int64(r.ContainerID) + off), nil
+		}
+	}
+	return 0, fmt.Errorf("owner %d has no number in the container", id)
+}
