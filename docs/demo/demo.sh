@@ -35,7 +35,7 @@ try() {
 say "1. A root file system from this machine's own shell and tools"
 rm -rf "$dir/rootfs"
 "$here/rootfs.sh" "$dir/rootfs" sh cat sort uniq head uname ls id
-du -sh "$dir/rootfs" | sed 's/\t.*/ in /'"$(ls "$dir/rootfs/bin" | wc -l)"' programs and their libraries/'
+echo "$(ls "$dir/rootfs/bin" | wc -l) programs and their libraries, $(du -sh "$dir/rootfs" | cut -f1)"
 
 say "2. An image from a script of primitives: docs/demo/script.sh"
 "$here/script.sh" "$dir/rootfs" slipway-demo/script
@@ -54,6 +54,11 @@ rm -f "$dir/demo.tar"
 slipway push -q slipway-demo/dockerfile "oci-archive:$dir/demo.tar"
 ls -l "$dir/demo.tar"
 
+# Storage keeps its directory mounted on itself for root; for a user the mount is gone
+# with the namespace, but files may belong to ids that only the namespace has.
+remove="$binary unshare rm -rf $dir"
+[ "$(id -u)" != 0 ] || remove="umount -q $dir/root/overlay; rm -rf $dir"
+
 say "Done. How to run it:"
 cat <<EOF
     podman run --rm oci-archive:$dir/demo.tar
@@ -62,5 +67,5 @@ or with Slipway alone:
     export SLIPWAY_ROOT=$SLIPWAY_ROOT SLIPWAY_RUNROOT=$SLIPWAY_RUNROOT
     c=\$($binary from slipway-demo/dockerfile); $binary run \$c -- /bin/report
 To remove everything:
-    $binary unshare rm -rf $dir
+    $remove
 EOF

@@ -1,7 +1,7 @@
 package main
 
-// A row is one operation: a shell script in which "tool" is the program and
-// $STORE its store.
+// A row is one operation: a shell script in which "tool" is the program on its
+// store, $STORE, and $PROGRAM the program alone.
 type row struct {
 	name   string
 	repeat int // how often one run does it: many for what takes milliseconds
@@ -12,7 +12,7 @@ type row struct {
 // rows returns what is measured, with the aims of the issues.
 func rows() []row {
 	return []row{
-		{"version", 20, "tool version >/dev/null", 0.25},
+		{"version", 20, "$PROGRAM version >/dev/null", 0.25},
 		{"images, empty store", 10, "(STORE=$STORE-empty; tool images >/dev/null)", 0.75},
 		{"from + rm of a local image", 10, "tool rm $(tool from base) >/dev/null", 0.6},
 		{"copy of one file", 3, "c=$(tool from base); tool copy -q $c file /file >/dev/null; tool rm $c >/dev/null", 0},

@@ -101,6 +101,7 @@ func (h *Harness) setup(env *testscript.Env) error {
 	env.Vars = append(env.Vars,
 		"PATH="+path,
 		"HOME="+filepath.Join(work, "home"),
+		"REPO="+repository(),
 		"XDG_RUNTIME_DIR="+filepath.Join(work, "xdg-run"),
 		"SLIPWAY_ROOT="+filepath.Join(work, "root"),
 		"SLIPWAY_RUNROOT="+filepath.Join(work, "runroot"),
@@ -111,6 +112,17 @@ func (h *Harness) setup(env *testscript.Env) error {
 	env.Values[registryKey{}] = map[string]*regtest.Registry{}
 	env.Defer(func() { Unmount(work) })
 	return nil
+}
+
+// repository returns the directory of this module's sources, from which a test runs.
+func repository() string {
+	dir, err := os.Getwd()
+	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+	}
+	return dir
 }
 
 // Unmount detaches every mount below dir, the innermost first. Storage leaves one
