@@ -6,9 +6,9 @@ DESTDIR  ?=
 PREFIX   ?= /usr/local
 TAGS     := -tags=containers_image_openpgp,exclude_graphdriver_btrfs
 PKG      := github.com/slipway-build/slipway
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT   := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X $(PKG)/internal/version.Commit=$(COMMIT)
+BUILT    := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+LDFLAGS  := -s -w -X $(PKG)/internal/version.Commit=$(COMMIT) -X $(PKG)/internal/version.Built=$(BUILT)
 FUZZTIME ?= 30s
 
 # One place for what every build and test shares: a static binary, the tested
@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 export GOFLAGS     := -mod=readonly
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test lint bench fuzz docs install conformance setup arm64
+.PHONY: help build demo test lint bench fuzz docs install setup arm64
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,10 +52,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s) each
 	@tests/fuzz.sh $(FUZZTIME)
 
 docs: build ## generate docs/commands from the binary
-	$(GO) run $(TAGS) ./cmd/slipway help --markdown docs/commands
-
-conformance: build ## Dockerfile conformance cases only
-	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) test $(TAGS) ./tests/conformance/...
+	docs/generate.sh bin/slipway docs/commands
 
 install: build ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 bin/slipway $(DESTDIR)$(PREFIX)/bin/slipway
