@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containers/storage"
 
@@ -49,7 +50,7 @@ func (s *Store) sweep() error {
 		if err != nil {
 			continue // alive
 		}
-		if err := s.deleteWorkspace(e.Name()); err != nil {
+		if err := s.deleteDead(dir, e.Name()); err != nil {
 			errs = append(errs, err, lock.Close())
 			continue
 		}
@@ -57,6 +58,14 @@ func (s *Store) sweep() error {
 		errs = append(errs, lock.Remove())
 	}
 	return errors.Join(errs...)
+}
+
+// deleteDead removes what an unlocked mark stands for.
+func (s *Store) deleteDead(dir, name string) error {
+	if strings.HasPrefix(name, scratchPrefix) {
+		return removeScratch(filepath.Join(dir, name))
+	}
+	return s.deleteWorkspace(name)
 }
 
 // deleteWorkspace removes a workspace's layer, mounted or not; one that is gone already is fine.

@@ -75,6 +75,18 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	}
 	defer pc.Destroy()
 	o.RemoveSignatures = o.RemoveSignatures || r.RemoveSignatures
+	dir, done, err := s.scratch()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if derr := done(); derr != nil {
+			s.o.Log.Warn("removing temporary files", "error", derr)
+		}
+	}()
+	from, to := *o.SourceCtx, *o.DestinationCtx
+	from.BigFilesTemporaryDir, to.BigFilesTemporaryDir = dir, dir
+	o.SourceCtx, o.DestinationCtx = &from, &to
 	var manifest []byte
 	err = s.retry(ctx, r, func() (err error) {
 		manifest, err = copy.Image(ctx, pc, dest, src, &o)

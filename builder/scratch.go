@@ -1,0 +1,51 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// scratchPrefix begins the name of a scratch directory, and that of the file that says it is alive.
+const scratchPrefix = "slipway-tmp-"
+
+// scratch makes a directory for large temporary files of one operation. The library's own files go there, so that what
+// a killed program leaves can be found: the file in <root>/slipway/live says where the directory is, and is locked while it
+// is used. The caller calls done.
+func (s *Store) scratch() (dir string, done func() error, err error) {
+	live, err := s.dir("live")
+	if err != nil {
+		return "", nil, err
+	}
+	name := scratchPrefix + newID()[:16]
+	mark := filepath.Join(live, name)
+	lock, err := flock.Acquire(mark, flock.Exclusive)
+	if err != nil {
+		return "", nil, fmt.Errorf("making a temporary directory: %w", err)
+	}
+	dir = filepath.Join(s.o.TempDir, name)
+	err = os.WriteFile(mark, []byte(dir), 0o600)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("making a temporary directory: %w", err), lock.Remove())
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Remove()) }, nil
+}
+
+// removeScratch removes the directory that a dead program's mark names.
+func removeScratch(mark string) error {
+	dir, err := os.ReadFile(mark)
+	if err != nil || len(dir) == 0 {
+		return err
+	}
+	if filepath.Base(string(dir)) != filepath.Base(mark) || !strings.HasPrefix(filepath.Base(mark), scratchPrefix) {
+		return fmt.Errorf("%s names a directory that is not ours: %q", mark, dir)
+	}
+	return os.RemoveAll(string(dir))
+}
