@@ -116,7 +116,7 @@ func (b *rootBuilder) mount(m Mount) error {
 	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
 		err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, "newinstance,ptmxmode=0666,mode=0620") // gid 5 is not mapped
 	}
-	if m.Type == "mqueue" && err != nil {
+	if (m.Type == "mqueue" || m.Type == "cgroup") && err != nil {
 		return nil // kernels without it, and namespaces that may not
 	}
 	return err

@@ -77,10 +77,10 @@ func (t *task) addNames(id string, names []string) error {
 func (t *task) commitChanged() (res Result, err error) {
 	below := t.parent
 	if t.mapped() {
-		below = t.rw.Parent // storage's copy of the base with the owners mapped
+		below = t.rw.Parent // may be storage's copy of the base with the owners mapped
 	}
-	err = t.mount(below, func(dir string, below []string) error {
-		res, err = t.spool(dir, t.walker(changed, below))
+	err = t.mount(changed, below, func(dir string, w *walker) error {
+		res, err = t.spool(dir, w)
 		return err
 	})
 	return res, err
@@ -95,8 +95,8 @@ func (t *task) squash() (res Result, err error) {
 		})
 		return res, err
 	}
-	err = t.mount(t.rw.Parent, func(dir string, below []string) error {
-		res, err = t.spool(dir, t.walker(whole, below))
+	err = t.mount(whole, t.rw.Parent, func(dir string, w *walker) error {
+		res, err = t.spool(dir, w)
 		return err
 	})
 	return res, err

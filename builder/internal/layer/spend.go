@@ -21,7 +21,8 @@ const noteName = "slipway-spent"
 
 type note struct {
 	Result
-	Inode uint64 // of the upper directory
+	Inode   uint64 // of the upper directory
+	Staging string // where it was moved to
 }
 
 func (t *task) notePath() string { return filepath.Join(filepath.Dir(t.upper), noteName) }
@@ -35,21 +36,36 @@ func (t *task) spend(res Result, staging string) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(note{res, ino})
+	text, err := json.Marshal(note{res, ino, staging})
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(t.notePath(), text, 0o600); err != nil {
+	// Renamed into place: half a note would be worse than none.
+	part := t.notePath() + ".new"
+	err = os.WriteFile(part, text, 0o600)
+	if err == nil {
+		err = os.Rename(part, t.notePath())
+	}
+	if err != nil {
 		return fmt.Errorf("moving changes: %w", err)
 	}
-	if err := unix.Rename(t.upper, staging); err != nil {
+	if err := swap(t.upper, staging); err != nil {
 		return errors.Join(fmt.Errorf("moving changes: %w", err), os.Remove(t.notePath()))
 	}
-	// Storage's own check wants to find a directory until the container is deleted.
-	if err := os.Mkdir(t.upper, 0o755); err != nil {
-		return errors.Join(fmt.Errorf("moving changes: %w", err), t.unspend(staging))
-	}
 	return nil
+}
+
+// swap moves a directory to the place of an empty one, and that to its own: at any moment storage finds a
+// directory at both. File systems that cannot do it at once get there in two steps.
+func swap(full, empty string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, full, unix.AT_FDCWD, empty, unix.RENAME_EXCHANGE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	if err := unix.Rename(full, empty); err != nil {
+		return err
+	}
+	return os.Mkdir(full, 0o755)
 }
 
 // unspend puts the directory back, if storage left it where it was.
@@ -57,7 +73,14 @@ func (t *task) unspend(staging string) error {
 	if !t.o.Move {
 		return nil
 	}
-	if err := unix.Rename(staging, t.upper); err != nil {
+	return t.putBack(staging)
+}
+
+func (t *task) putBack(staging string) error {
+	if err := os.Mkdir(t.upper, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("moving changes back: %w", err)
+	}
+	if err := swap(staging, t.upper); err != nil {
 		return fmt.Errorf("moving changes back: %w", err)
 	}
 	return os.Remove(t.notePath())
@@ -83,7 +106,24 @@ func (t *task) spent() (res Result, moved bool, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return res, false, err
 	}
-	return n.Result, ino != n.Inode, nil
+	if ino == n.Inode {
+		return n.Result, false, nil
+	}
+	back, err := t.bringBack(n)
+	return n.Result, !back, err
+}
+
+// bringBack undoes the move if the directory got no further than the staging directory. A container that was used
+// since is left alone: what is there must not be lost either.
+func (t *task) bringBack(n note) (bool, error) {
+	ino, err := inodeOf(n.Staging)
+	if err != nil || ino != n.Inode {
+		return false, nil //nolint:nilerr // it is not there
+	}
+	if entries, err := os.ReadDir(t.upper); err == nil && len(entries) > 0 {
+		return false, nil
+	}
+	return true, t.putBack(n.Staging)
 }
 
 // resume finishes such a commit: nothing is left to do if the layer is there.

@@ -71,20 +71,32 @@ func (t *task) mapped() bool { return len(t.rw.UIDMap) > 0 || len(t.rw.GIDMap) >
 
 // walker returns one that reads a directory as m says, over the given directories.
 func (t *task) walker(m mode, below []string) *walker {
-	r := newReader(t.o.Ownership, inUserNS(), idMap(t.rw.UIDMap), idMap(t.rw.GIDMap))
 	return &walker{
-		ctx: t.ctx, mode: m, r: r, below: &base{dirs: below, r: r}, o: t.o,
+		ctx: t.ctx, mode: m, r: t.reader(t.rw), below: &base{dirs: below, r: t.reader(t.rw)}, o: t.o,
 		stubs: newStubs(t.o.Excludes), links: map[inode]string{},
 	}
 }
 
-// mount calls f with the mount points of rw and of a layer below it ("" for none).
-func (t *task) mount(below string, f func(dir string, below []string) error) error {
+// reader reads nodes of a layer: each layer may keep the container's owners under numbers of its own.
+func (t *task) reader(l *storage.Layer) *reader {
+	return newReader(t.o.Ownership, inUserNS(), idMap(l.UIDMap), idMap(l.GIDMap))
+}
+
+// mount calls f with the mount point of rw and a walker over the layer below ("" for none), both whole trees.
+func (t *task) mount(m mode, below string, f func(dir string, w *walker) error) error {
 	return t.mounted(t.rw.ID, func(dir string) error {
 		if below == "" {
-			return f(dir, nil)
+			return f(dir, t.walker(m, nil))
 		}
-		return t.mounted(below, func(low string) error { return f(dir, []string{low}) })
+		l, err := t.st.Layer(below)
+		if err != nil {
+			return fmt.Errorf("reading layer %s: %w", below, err)
+		}
+		return t.mounted(below, func(low string) error {
+			w := t.walker(m, []string{low})
+			w.below.r = t.reader(l)
+			return f(dir, w)
+		})
 	})
 }
 

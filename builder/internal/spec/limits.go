@@ -1,7 +1,9 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,35 +21,65 @@ func Rlimits() map[string]int {
 	}
 }
 
-// rlimits are the asked-for limits. Those above what this process may set are clamped to it: raising a hard limit needs
-// a privilege that pods do not have (platform.md §0).
-func rlimits(ulimits []string, hard func(resource int) uint64) ([]specs.POSIXRlimit, error) {
-	var list []specs.POSIXRlimit
-	for _, text := range ulimits {
-		name, values, ok := strings.Cut(text, "=")
-		n, known := Rlimits()[strings.ToUpper(name)]
-		if !ok || !known {
-			return nil, fmt.Errorf("invalid ulimit %q: want type=soft[:hard]", text)
+// defaultLimit is what open files and processes are limited to unless the host allows less (containers.md §8.2).
+const defaultLimit = 1048576
+
+// rlimits are the asked-for limits and the two defaults. None is above what this process may set: raising a hard limit needs
+// a privilege that pods do not have (platform.md §0). Who asked for more is told.
+func rlimits(in Input) ([]specs.POSIXRlimit, error) {
+	hard := func(name string) uint64 {
+		if in.HardLimit == nil {
+			return unix.RLIM_INFINITY
 		}
-		softText, hardText, two := strings.Cut(values, ":")
-		if !two {
-			hardText = softText
-		}
-		soft, err := limit(softText)
-		if err != nil {
-			return nil, fmt.Errorf("invalid ulimit %q: %w", text, err)
-		}
-		top, err := limit(hardText)
-		if err != nil {
-			return nil, fmt.Errorf("invalid ulimit %q: %w", text, err)
-		}
-		if soft > top {
-			return nil, fmt.Errorf("invalid ulimit %q: soft limit is above the hard one", text)
-		}
-		top = min(top, hard(n))
-		list = append(list, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(name), Soft: min(soft, top), Hard: top})
+		return in.HardLimit(Rlimits()[name])
 	}
+	set := map[string]specs.POSIXRlimit{}
+	for _, name := range []string{"NOFILE", "NPROC"} {
+		n := min(defaultLimit, hard(name))
+		set[name] = specs.POSIXRlimit{Type: "RLIMIT_" + name, Soft: n, Hard: n}
+	}
+	for _, text := range in.Ulimits {
+		name, l, err := ulimit(text)
+		if err != nil {
+			return nil, fmt.Errorf("invalid ulimit %q: %w", text, err)
+		}
+		if top := hard(name); l.Hard > top {
+			in.Warn(fmt.Sprintf("ulimit %s is above the limit of this process and is lowered to %d", text, top))
+			l.Hard, l.Soft = top, min(l.Soft, top)
+		}
+		set[name] = l
+	}
+	list := make([]specs.POSIXRlimit, 0, len(set))
+	for _, l := range set {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b specs.POSIXRlimit) int { return strings.Compare(a.Type, b.Type) })
 	return list, nil
+}
+
+// ulimit reads "type=soft[:hard]".
+func ulimit(text string) (string, specs.POSIXRlimit, error) {
+	kind, values, ok := strings.Cut(text, "=")
+	name := strings.ToUpper(strings.TrimPrefix(strings.ToLower(kind), "rlimit_"))
+	if _, known := Rlimits()[name]; !ok || !known {
+		return "", specs.POSIXRlimit{}, errors.New("want type=soft[:hard]")
+	}
+	softText, hardText, two := strings.Cut(values, ":")
+	if !two {
+		hardText = softText
+	}
+	soft, err := limit(softText)
+	if err != nil {
+		return "", specs.POSIXRlimit{}, err
+	}
+	hard, err := limit(hardText)
+	if err != nil {
+		return "", specs.POSIXRlimit{}, err
+	}
+	if soft > hard {
+		return "", specs.POSIXRlimit{}, errors.New("the soft limit is above the hard one")
+	}
+	return name, specs.POSIXRlimit{Type: "RLIMIT_" + name, Soft: soft, Hard: hard}, nil
 }
 
 func limit(text string) (uint64, error) {

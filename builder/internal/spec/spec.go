@@ -1,46 +1,73 @@
 // Package spec makes the OCI runtime specification of a command: from the image's configuration, what
 // the caller asked for, and what this process may do. It is pure, so that the specification for any host is a test's table row;
-// runners take its result.
+// runners take its result. Start with Input and Generate; LookupUser resolves who the command runs as.
 package spec
 
 import (
 	"fmt"
+	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Input is everything that decides the specification.
+// Input is everything that decides the specification. The zero value of a field is its default.
 type Input struct {
 	Rootfs   string // where the root file system is mounted
 	Argv     []string
-	Env      []string // "K=V" in rising priority, the image's first
+	Env      []string // "K=V" in rising priority: proxies, the image's, the caller's
 	Dir      string
 	User     User
 	Hostname string
-	// Host namespaces are shared with the host; the others are new.
-	HostNetwork, HostPID, HostIPC, HostUTS bool
-	Capabilities                           []string
-	SecurityOpts                           []string // values of --security-opt
-	Ulimits                                []string
-	// HardLimit is what this process may raise a resource limit to.
+	Terminal bool
+	// Host namespaces are shared with the host; the others are new. Joined are those to join instead, by path.
+	HostNetwork, HostPID, HostIPC, HostUTS, HostCgroup bool
+	Joined                                             map[specs.LinuxNamespaceType]string
+	// GroupAdd are supplementary groups by number, or the one word keep-groups, which adds CallerGroups.
+	GroupAdd     []string
+	CallerGroups []uint32
+	Capabilities []string
+	SecurityOpts []string // values of --security-opt
+	// SeccompProfile is the host's default profile file; nil means the built-in one.
+	SeccompProfile []byte
+	// ReadFile reads files that SecurityOpts name; nil is os.ReadFile.
+	ReadFile func(name string) ([]byte, error)
+	Ulimits  []string
+	// HardLimit is what this process may raise a resource limit to; nil means that nothing limits it.
 	HardLimit func(resource int) uint64
-	ShmSize   int64
-	Mounts    []specs.Mount // files and volumes, over the kernel's own
-	Devices   []string
-	// OneID says that only one identity is mapped: device owners cannot be set.
+	// Warn is told what could not be had as it was asked for; nil ignores it.
+	Warn    func(text string)
+	ShmSize int64         // bytes
+	Mounts  []specs.Mount // files and volumes, over the kernel's own
+	Devices []string      // "HOST[:CONTAINER[:rwm]]"
+	// Resources are limits that need a cgroup, below CgroupParent.
+	Resources    Resources
+	CgroupParent string
+	// OneID says that only one identity is mapped: the group of terminals is not there.
 	OneID bool
+	// Arch is the processor, a GOARCH; empty is this machine's.
+	Arch string
 }
 
 // Generate makes the specification.
 func Generate(in Input) (*specs.Spec, error) {
+	in = in.withDefaults()
 	sec, err := security(in)
 	if err != nil {
 		return nil, err
 	}
-	limits, err := rlimits(in.Ulimits, in.HardLimit)
+	limits, err := rlimits(in)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := groups(in)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := deviceMounts(in.Devices)
 	if err != nil {
 		return nil, err
 	}
@@ -53,21 +80,34 @@ func Generate(in Input) (*specs.Spec, error) {
 		Root:     &specs.Root{Path: in.Rootfs},
 		Hostname: in.Hostname,
 		Process: &specs.Process{
-			Args: in.Argv, Env: environment(in), Cwd: first(in.Dir, "/"),
-			User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: in.User.Groups},
+			Args: in.Argv, Env: environment(in), Cwd: first(in.Dir, "/"), Terminal: in.Terminal,
+			User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: groups},
 			Capabilities:    caps,
 			Rlimits:         limits,
 			NoNewPrivileges: sec.noNewPrivileges,
+			ApparmorProfile: sec.apparmor,
 		},
-		Mounts: append(kernelMounts(in), in.Mounts...),
+		Mounts: ordered(slices.Concat(in.Mounts, devices), kernelMounts(in)),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(in), MaskedPaths: sec.masked, ReadonlyPaths: sec.readOnly, Seccomp: sec.seccomp,
+			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent,
 		},
 	}
-	for _, d := range in.Devices {
-		s.Linux.Devices = append(s.Linux.Devices, specs.LinuxDevice{Path: d})
+	if in.HostUTS {
+		s.Hostname = ""
 	}
 	return s, nil
+}
+
+func (in Input) withDefaults() Input {
+	if in.ReadFile == nil {
+		in.ReadFile = os.ReadFile
+	}
+	if in.Warn == nil {
+		in.Warn = func(string) {}
+	}
+	in.Arch = first(in.Arch, runtime.GOARCH)
+	return in
 }
 
 func first(texts ...string) string {
@@ -82,108 +122,89 @@ func first(texts ...string) string {
 // environment keeps the last value of each variable and adds what every command has.
 func environment(in Input) []string {
 	var env []string
+	at := map[string]int{}
 	set := func(kv string, replace bool) {
 		key, _, _ := strings.Cut(kv, "=")
-		at := slices.IndexFunc(env, func(old string) bool { return strings.HasPrefix(old, key+"=") })
+		i, ok := at[key]
 		switch {
-		case at < 0:
+		case !ok:
+			at[key] = len(env)
 			env = append(env, kv)
 		case replace:
-			env[at] = kv
+			env[i] = kv
 		}
 	}
 	for _, kv := range in.Env {
-		set(kv, true)
+		if strings.Contains(kv, "=") {
+			set(kv, true)
+		}
 	}
 	set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", false)
 	set("HOME="+first(in.User.Home, "/"), false)
 	if in.Hostname != "" {
 		set("HOSTNAME="+in.Hostname, false)
 	}
+	if in.Terminal {
+		set("TERM=xterm", false)
+	}
 	return env
 }
 
+// namespaces lists them; one that is neither shared nor joined is new.
 func namespaces(in Input) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	for _, ns := range []struct {
 		host bool
 		kind specs.LinuxNamespaceType
 	}{
-		{in.HostPID, specs.PIDNamespace}, {in.HostIPC, specs.IPCNamespace},
-		{in.HostUTS, specs.UTSNamespace}, {in.HostNetwork, specs.NetworkNamespace},
+		{in.HostPID, specs.PIDNamespace}, {in.HostIPC, specs.IPCNamespace}, {in.HostUTS, specs.UTSNamespace},
+		{in.HostNetwork, specs.NetworkNamespace}, {in.HostCgroup, specs.CgroupNamespace},
 	} {
-		if !ns.host {
-			list = append(list, specs.LinuxNamespace{Type: ns.kind})
+		if joined := in.Joined[ns.kind]; joined != "" || !ns.host {
+			list = append(list, specs.LinuxNamespace{Type: ns.kind, Path: joined})
 		}
 	}
 	return list
 }
 
-// kernelMounts are the file systems of every command (containers.md §8.3).
-func kernelMounts(in Input) []specs.Mount {
-	shm := in.ShmSize
-	if shm == 0 {
-		shm = 64 << 20
-	}
-	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
-	if !in.OneID {
-		pts = append(pts, "gid=5")
-	}
-	sys := specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
-	if in.HostNetwork {
-		sys = specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
-	}
-	return []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		sys,
-	}
+// ordered joins mounts: where both want the same place the asked one wins, and what is mounted on comes before what is
+// mounted in it.
+func ordered(asked, kernel []specs.Mount) []specs.Mount {
+	list := slices.DeleteFunc(kernel, func(k specs.Mount) bool {
+		return slices.ContainsFunc(asked, func(a specs.Mount) bool { return path.Clean(a.Destination) == k.Destination })
+	})
+	list = append(list, asked...)
+	depth := func(m specs.Mount) int { return strings.Count(path.Clean(m.Destination), "/") }
+	slices.SortStableFunc(list, func(a, b specs.Mount) int { return depth(a) - depth(b) })
+	return list
 }
 
-type secured struct {
-	masked, readOnly []string
-	seccomp          *specs.LinuxSeccomp
-	noNewPrivileges  bool
-}
-
-// security reads the --security-opt values (cli.md §8.5).
-func security(in Input) (secured, error) {
-	s := secured{
-		masked: strings.Fields(`/proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi
-			/proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware /sys/fs/selinux`),
-		readOnly: strings.Fields("/proc/asound /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger"),
-		seccomp:  defaultSeccomp(in.Capabilities),
+// groups are the supplementary groups, the primary one first (exact.md on containers.md §8.1).
+func groups(in Input) ([]uint32, error) {
+	list := slices.Clone(in.User.Groups)
+	if len(list) == 0 {
+		list = []uint32{in.User.GID}
 	}
-	for _, o := range in.SecurityOpts {
-		key, value, _ := strings.Cut(o, "=")
-		switch {
-		case key == "no-new-privileges":
-			s.noNewPrivileges = value != "false"
-		case key == "seccomp" && value == "unconfined":
-			s.seccomp = nil
-		case key == "apparmor" && value == "unconfined", key == "label":
-		case key == "mask":
-			s.masked = append(s.masked, strings.Split(value, ":")...)
-		case key == "unmask":
-			s.unmask(value)
-		default:
-			return s, fmt.Errorf("invalid --security-opt %q: not supported", o)
+	add := func(g uint32) {
+		if !slices.Contains(list, g) {
+			list = append(list, g)
 		}
 	}
-	return s, nil
-}
-
-func (s *secured) unmask(value string) {
-	gone := func(p string) bool {
-		for _, pattern := range strings.Split(value, ":") {
-			if ok, err := path.Match(pattern, p); strings.EqualFold(pattern, "all") || ok && err == nil {
-				return true
-			}
+	if slices.Contains(in.GroupAdd, "keep-groups") {
+		if len(in.GroupAdd) > 1 {
+			return nil, fmt.Errorf("the '--group-add keep-groups' option is not allowed with any other --group-add options")
 		}
-		return false
+		for _, g := range in.CallerGroups {
+			add(g)
+		}
+		return list, nil
 	}
-	s.masked, s.readOnly = slices.DeleteFunc(s.masked, gone), slices.DeleteFunc(s.readOnly, gone)
+	for _, text := range in.GroupAdd {
+		g, ok := number(text)
+		if !ok {
+			return nil, fmt.Errorf("invalid --group-add %q: want a number or keep-groups", text)
+		}
+		add(g)
+	}
+	return list, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,8 @@ const maxAccounts = 10 << 20
 // Without a group, the user's primary and supplementary groups apply; with one, only that. A number without an entry is fine, with
 // group 0; an unknown name is an error.
 func LookupUser(r fileReader, text string) (User, error) {
-	name, group, explicit := strings.Cut(text, ":")
+	name, group, _ := strings.Cut(text, ":")
+	explicit := group != ""
 	if name == "" {
 		name = "0"
 	}
@@ -37,7 +39,7 @@ func LookupUser(r fileReader, text string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	if explicit && group != "" {
+	if explicit {
 		if u.GID, err = groupID(r, group); err != nil {
 			return User{}, err
 		}
@@ -76,9 +78,10 @@ func fields(r fileReader, file string, f func([]string) bool) error {
 	return lines.Err()
 }
 
+// number reads an id. The largest number is the kernel's "no id".
 func number(text string) (uint32, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
-	return uint32(n), err == nil
+	return uint32(n), err == nil && n < math.MaxUint32
 }
 
 func passwd(r fileReader, name string) (u User, login string, err error) {

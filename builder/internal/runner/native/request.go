@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/runner/native/seccomp"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/internal/runchild"
 )
@@ -35,7 +37,7 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 		return nil, 0, err
 	}
 	if s.Linux.Seccomp != nil {
-		if req.Seccomp, err = compile(s.Linux.Seccomp); err != nil {
+		if req.Seccomp, err = seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH); err != nil {
 			return nil, 0, fmt.Errorf("seccomp profile: %w", err)
 		}
 	}
@@ -101,7 +103,7 @@ func mount(m specs.Mount) (runchild.Mount, error) {
 	var data []string
 	for _, o := range m.Options {
 		switch o {
-		case "rw", "exec", "suid", "dev", "relatime", "strictatime":
+		case "rw", "exec", "suid", "dev", "relatime", "strictatime", "newinstance":
 		case "ro":
 			cm.Flags |= unix.MS_RDONLY
 		case "nosuid":
