@@ -85,7 +85,7 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		top = res.ID
 		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, res.DiffID)
 	}
-	c.addHistory(cfg, c.s.created(o.Output), res.ID == "")
+	c.addHistory(cfg, o.Output, res.ID == "")
 	if len(o.AddFiles) > 0 {
 		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
 			return nil, "", err
@@ -95,16 +95,21 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 }
 
 // addHistory appends the entries of this commit (containers.md §11.3).
-func (c *Container) addHistory(cfg *config.Image, created time.Time, empty bool) {
+func (c *Container) addHistory(cfg *config.Image, o Output, empty bool) {
 	if len(cfg.RootFS.DiffIDs) > 1 && len(cfg.History) == 0 && !empty && len(c.cfg.RootFS.DiffIDs) > 0 {
 		return // the base has layers but no history; counts must match
 	}
-	first := len(cfg.History)
+	first, created := len(cfg.History), c.s.created(o)
 	cfg.History = append(cfg.History, c.rec.PrependedEmptyLayers...)
 	cfg.History = append(cfg.History, config.History{
 		Created: &created, CreatedBy: c.createdBy(), Author: cfg.Author, Comment: c.rec.HistoryComment, EmptyLayer: empty,
 	})
 	cfg.History = append(cfg.History, c.rec.AppendedEmptyLayers...)
+	if o.Timestamp != nil || o.Epoch != nil {
+		for i := range cfg.History[first:] {
+			cfg.History[first+i].Created = &created // also of what was done before this commit
+		}
+	}
 	if base := c.rec.FromImage; base != "" {
 		h := &cfg.History[first]
 		h.Comment = strings.TrimSpace(h.Comment + " FROM " + base)

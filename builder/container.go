@@ -72,25 +72,38 @@ func (c *Container) load() error {
 	return nil
 }
 
-// Configure edits the configuration and saves it: all of the changes, or none when one fails.
-func (c *Container) Configure(changes ...config.Change) error {
-	return c.update(func() error { return c.Workspace.Configure(changes...) })
+// An Edit is what one `config` does to a container. The zero value does nothing.
+type Edit struct {
+	Changes []config.Change
+	// CreatedBy and HistoryComment are what the next commit's history says of its layer; nil leaves them as they are.
+	CreatedBy, HistoryComment *string
+	// History are texts of entries without a layer, put before the next commit's (containers.md §11.3).
+	History []string
 }
 
-// Note sets what the history of the next commit will say of the layer; nil leaves a text as it is.
-func (c *Container) Note(createdBy, comment *string) error {
-	if createdBy == nil && comment == nil {
-		return nil
-	}
+// Edit changes the container and saves it: everything, or nothing when a change fails.
+func (c *Container) Edit(e Edit) error {
 	return c.update(func() error {
-		if createdBy != nil {
-			c.rec.ImageCreatedBy = *createdBy
+		if err := c.Workspace.Configure(e.Changes...); err != nil {
+			return err
 		}
-		if comment != nil {
-			c.rec.HistoryComment = *comment
+		if e.CreatedBy != nil {
+			c.rec.ImageCreatedBy = *e.CreatedBy
+		}
+		if e.HistoryComment != nil {
+			c.rec.HistoryComment = *e.HistoryComment
+		}
+		now := c.s.o.Now().UTC()
+		for _, by := range e.History {
+			c.rec.PrependedEmptyLayers = append(c.rec.PrependedEmptyLayers, config.History{Created: &now, CreatedBy: by, EmptyLayer: true})
 		}
 		return nil
 	})
+}
+
+// Configure edits the configuration and saves it: all of the changes, or none when one fails.
+func (c *Container) Configure(changes ...config.Change) error {
+	return c.Edit(Edit{Changes: changes})
 }
 
 // update runs edit on the freshly read record, under its lock, and saves the result.

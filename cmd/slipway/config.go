@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,30 +30,45 @@ func newConfigCmd(g *globals) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	for _, f := range configFlags() {
-		if f.list {
-			fs.StringArrayP(f.name, f.short, nil, f.help)
-		} else {
+		switch f.kind {
+		case oneValue:
 			fs.StringP(f.name, f.short, "", f.help)
+		case manyValues:
+			fs.StringArrayP(f.name, f.short, nil, f.help)
+		case commaList:
+			fs.StringSliceP(f.name, f.short, nil, f.help)
 		}
 	}
+	addHistory := historyFlag(fs, g)
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
 		c, err := s.Container(args[0])
 		if err != nil {
 			return err
 		}
-		changes, err := configChanges(fs, g.env)
-		if err != nil {
+		e := builder.Edit{CreatedBy: flag(fs, "created-by"), HistoryComment: flag(fs, "history-comment")}
+		if e.Changes, err = configChanges(fs, g.env); err != nil {
 			return err
 		}
-		if err := c.Note(flag(fs, "created-by"), flag(fs, "history-comment")); err != nil {
-			return err
+		if *addHistory {
+			e.History = configHistory(fs)
 		}
-		if entry := fs.Lookup("entrypoint"); entry.Changed && !fs.Changed("cmd") && len(c.Config().Config.Cmd) > 0 && entry.Value.String() != "" {
-			g.store.Log.Warn("cmd " + fmt.Sprint(c.Config().Config.Cmd) + " exists and will be passed to the entrypoint as a parameter")
-		}
-		return c.Configure(changes...)
+		warnEntrypoint(g, fs, c.Config().Config.Cmd)
+		return c.Edit(e)
 	})
 	return cmd
+}
+
+// warnEntrypoint says what a new entrypoint makes of the command that stays (containers.md §10).
+func warnEntrypoint(g *globals, fs *pflag.FlagSet, cmd []string) {
+	entry := flag(fs, "entrypoint")
+	if entry == nil || *entry == "" || fs.Changed("cmd") || len(cmd) == 0 {
+		return
+	}
+	fate := "will be passed to the entrypoint as arguments"
+	if !strings.HasPrefix(*entry, "[") {
+		fate = "will be ignored, as the entrypoint is text for /bin/sh -c"
+	}
+	g.store.Log.Warn(fmt.Sprintf("cmd %q exists and %s", cmd, fate))
 }
 
 // flag returns a flag's text if it was given.
@@ -68,9 +84,19 @@ func flag(fs *pflag.FlagSet, name string) *string {
 // A configFlag is one flag of config; their order is that in which they are applied (cli.md §9.4).
 type configFlag struct {
 	name, short, help string
-	list              bool
+	kind              flagKind
+	verb              string // the instruction that history names; empty for none
 	change            func(text string, e env) (config.Change, error)
 }
+
+// flagKind says how often a flag may be given, and whether commas separate its values.
+type flagKind int
+
+const (
+	oneValue flagKind = iota
+	manyValues
+	commaList
+)
 
 func plainChange(f func(string) config.Change) func(string, env) (config.Change, error) {
 	return func(text string, _ env) (config.Change, error) { return f(text), nil }
@@ -106,53 +132,49 @@ func retriesChange(text string, _ env) (config.Change, error) {
 
 func configFlags() []configFlag {
 	return []configFlag{
-		{"author", "", "`name` of the author", false, plainChange(config.Author)},
-		{"created-by", "", "`text` that history says made the layer", false, nil},
-		{"arch", "", "`architecture`", false, plainChange(config.Arch)},
-		{"variant", "", "architecture `variant`", false, plainChange(config.Variant)},
-		{"os", "", "operating `system`", false, plainChange(config.OS)},
-		{"os-feature", "", "operating system `feature`; f- removes, - clears", true, plainChange(config.EditOSFeature)},
-		{"os-version", "", "operating system `version`", false, plainChange(config.OSVersion)},
-		{"user", "u", "`user[:group]`", false, plainChange(config.User)},
-		{"shell", "", "`shell` of shell-form commands", false, wordsChange("shell", config.Shell)},
-		{"stop-signal", "", "`signal` that stops a container", false, plainChange(config.StopSignal)},
-		{"port", "p", "`port` to expose; p- removes, - clears", true, plainChange(config.EditPort)},
-		{"env", "e", "variable `K=V`; K- removes, - clears", true, func(text string, e env) (config.Change, error) { return config.EditEnv(text, e.lookup) }},
-		{"entrypoint", "", "`entrypoint`, a JSON array or text for /bin/sh -c", false,
+		{"author", "", "`name` of the author", oneValue, "", plainChange(config.Author)},
+		{"created-by", "", "`text` that history says made the layer", oneValue, "", nil},
+		{"arch", "", "`architecture`", oneValue, "", plainChange(config.Arch)},
+		{"variant", "", "architecture `variant`", oneValue, "", plainChange(config.Variant)},
+		{"os", "", "operating `system`", oneValue, "", plainChange(config.OS)},
+		{"os-feature", "", "operating system `feature`; f- removes, - clears", manyValues, "", plainChange(config.EditOSFeature)},
+		{"os-version", "", "operating system `version`", oneValue, "", plainChange(config.OSVersion)},
+		{"user", "u", "`user[:group]`", oneValue, "USER", plainChange(config.User)},
+		{"shell", "", "`shell` of shell-form commands", oneValue, "SHELL", wordsChange("shell", config.Shell)},
+		{"stop-signal", "", "`signal` that stops a container", oneValue, "STOPSIGNAL", plainChange(config.StopSignal)},
+		{"port", "p", "`port` to expose; p- removes, - clears", commaList, "EXPOSE", plainChange(config.EditPort)},
+		{"env", "e", "variable `K=V`; K- removes, - clears", manyValues, "ENV", func(text string, e env) (config.Change, error) { return config.EditEnv(text, e.lookup) }},
+		{"entrypoint", "", "`entrypoint`, a JSON array or text for /bin/sh -c", oneValue, "ENTRYPOINT",
 			plainChange(func(t string) config.Change { return config.Entrypoint(config.EntrypointWords(t)) })},
-		{"cmd", "", "default `command`, a JSON array or words", false, wordsChange("cmd", config.Cmd)},
-		{"volume", "v", "volume `path`; p- removes, - clears", true, plainChange(config.EditVolume)},
-		{"healthcheck", "", "health check `command`, with CMD, CMD-SHELL or NONE in front", false,
+		{"cmd", "", "default `command`, a JSON array or words", oneValue, "CMD", wordsChange("cmd", config.Cmd)},
+		{"volume", "v", "volume `path`; p- removes, - clears", commaList, "VOLUME", plainChange(config.EditVolume)},
+		{"healthcheck", "", "health check `command`, with CMD, CMD-SHELL or NONE in front", oneValue, "HEALTHCHECK",
 			func(t string, _ env) (config.Change, error) { return config.HealthWords(t) }},
-		{"healthcheck-interval", "", "`time` between checks", false, healthChange("healthcheck-interval", func(h *config.Healthcheck, d time.Duration) { h.Interval = d })},
-		{"healthcheck-retries", "", "failures until unhealthy, a `number`", false, retriesChange},
-		{"healthcheck-start-period", "", "`time` in which failures do not count", false, healthChange("healthcheck-start-period", func(h *config.Healthcheck, d time.Duration) { h.StartPeriod = d })},
-		{"healthcheck-start-interval", "", "`time` between checks in the start period", false, healthChange("healthcheck-start-interval", func(h *config.Healthcheck, d time.Duration) { h.StartInterval = d })},
-		{"healthcheck-timeout", "", "`time` a check may take", false, healthChange("healthcheck-timeout", func(h *config.Healthcheck, d time.Duration) { h.Timeout = d })},
-		{"label", "l", "label `k=v`; k- removes, - clears", true, plainChange(config.EditLabel)},
-		{"unsetlabel", "", "remove a `label`", true, plainChange(config.UnsetLabel)},
-		{"unsetannotation", "", "remove an `annotation`", true, plainChange(config.UnsetAnnotation)},
-		{"workingdir", "", "working `dir`ectory", false, plainChange(config.Workdir)},
-		{"comment", "", "`comment` (docker format only)", false, plainChange(config.Comment)},
-		{"history-comment", "", "`comment` of the layer's history", false, nil},
-		{"domainname", "", "domain `name` (docker format only)", false, plainChange(config.Domainname)},
-		{"hostname", "", "host `name` (docker format only)", false, plainChange(config.Hostname)},
-		{"onbuild", "", "`instruction` for builds on the image", true, plainChange(config.OnBuild)},
-		{"annotation", "a", "annotation `k=v`; k- removes, - clears", true, plainChange(config.EditAnnotation)},
+		{"healthcheck-interval", "", "`time` between checks", oneValue, "", healthChange("healthcheck-interval", func(h *config.Healthcheck, d time.Duration) { h.Interval = d })},
+		{"healthcheck-retries", "", "failures until unhealthy, a `number`", oneValue, "", retriesChange},
+		{"healthcheck-start-period", "", "`time` in which failures do not count", oneValue, "", healthChange("healthcheck-start-period", func(h *config.Healthcheck, d time.Duration) { h.StartPeriod = d })},
+		{"healthcheck-start-interval", "", "`time` between checks in the start period", oneValue, "", healthChange("healthcheck-start-interval", func(h *config.Healthcheck, d time.Duration) { h.StartInterval = d })},
+		{"healthcheck-timeout", "", "`time` a check may take", oneValue, "", healthChange("healthcheck-timeout", func(h *config.Healthcheck, d time.Duration) { h.Timeout = d })},
+		{"label", "l", "label `k=v`; k- removes, - clears", manyValues, "LABEL", plainChange(config.EditLabel)},
+		{"unsetlabel", "", "remove a `label`", commaList, "", plainChange(config.UnsetLabel)},
+		{"unsetannotation", "", "remove an `annotation`", commaList, "", plainChange(config.UnsetAnnotation)},
+		{"workingdir", "", "working `dir`ectory", oneValue, "WORKDIR", plainChange(config.Workdir)},
+		{"comment", "", "`comment` (docker format only)", oneValue, "", plainChange(config.Comment)},
+		{"history-comment", "", "`comment` of the layer's history", oneValue, "", nil},
+		{"domainname", "", "domain `name` (docker format only)", oneValue, "", plainChange(config.Domainname)},
+		{"hostname", "", "host `name` (docker format only)", oneValue, "", plainChange(config.Hostname)},
+		{"onbuild", "", "`instruction` for builds on the image", manyValues, "ONBUILD", plainChange(config.OnBuild)},
+		{"annotation", "a", "annotation `k=v`; k- removes, - clears", manyValues, "", plainChange(config.EditAnnotation)},
 	}
 }
 
 func configChanges(fs *pflag.FlagSet, e env) ([]config.Change, error) {
 	var changes []config.Change
 	for _, f := range configFlags() {
-		if f.change == nil || !fs.Changed(f.name) {
+		if f.change == nil {
 			continue
 		}
-		values := []string{fs.Lookup(f.name).Value.String()}
-		if f.list {
-			values, _ = fs.GetStringArray(f.name) // declared as one
-		}
-		for _, v := range values {
+		for _, v := range f.values(fs) {
 			c, err := f.change(v, e)
 			if err != nil {
 				return nil, err
@@ -161,4 +183,50 @@ func configChanges(fs *pflag.FlagSet, e env) ([]config.Change, error) {
 		}
 	}
 	return changes, nil
+}
+
+// values are what a flag was given, nothing if it was not.
+func (f configFlag) values(fs *pflag.FlagSet) []string {
+	given := fs.Lookup(f.name)
+	if !given.Changed {
+		return nil
+	}
+	if list, ok := given.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{given.Value.String()}
+}
+
+// configHistory is what --add-history records: an entry an instruction, with its values as typed (exact.md §9.4.2).
+func configHistory(fs *pflag.FlagSet) []string {
+	var entries []string
+	for _, f := range configFlags() {
+		values := f.values(fs)
+		switch {
+		case f.verb == "" || values == nil:
+		case f.verb == "HEALTHCHECK":
+			entries = append(entries, config.Nop(f.verb, healthText(fs, values[0])))
+		case f.verb == "VOLUME" || f.verb == "ONBUILD":
+			for _, v := range values {
+				entries = append(entries, config.Nop(f.verb, v))
+			}
+		default:
+			entries = append(entries, config.Nop(f.verb, strings.Join(values, " ")))
+		}
+	}
+	return entries
+}
+
+// healthText spells a health check as HEALTHCHECK does.
+func healthText(fs *pflag.FlagSet, command string) string {
+	if command == "" {
+		return "NONE"
+	}
+	var words []string
+	for _, option := range []string{"interval", "retries", "start-period", "start-interval", "timeout"} {
+		if v := flag(fs, "healthcheck-"+option); v != nil {
+			words = append(words, "--"+option+"="+*v)
+		}
+	}
+	return strings.Join(append(words, command), " ")
 }

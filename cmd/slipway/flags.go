@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,6 +62,12 @@ func registryFlags(fs *pflag.FlagSet, g *globals, r *builder.Registry) {
 	fs.Lookup("tls-verify").NoOptDefVal = "true"
 	fs.StringVar(&r.PolicyFile, "signature-policy", "", "signature policy `file`")
 	_ = fs.MarkHidden("signature-policy")
+}
+
+// historyFlag binds --add-history of the commands that change a container (cli.md §3).
+func historyFlag(fs *pflag.FlagSet, g *globals) *bool {
+	on, _ := strconv.ParseBool(g.env.get("HISTORY"))
+	return fs.Bool("add-history", on, "record what is done in the history of the image")
 }
 
 func retryFlags(fs *pflag.FlagSet, r *builder.Registry) {
