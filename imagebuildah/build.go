@@ -150,60 +150,6 @@ func (b *build) say(st *stage, format string, args ...any) {
 	b.printf(prefix+format+"\n", args...)
 }
 
-// globals evaluates the ARGs before the first FROM and the automatic ones (dockerfile.md §3.4, §3.5).
-func (b *build) globals() error {
-	host := builder.HostPlatform()
-	target := b.o.Pull.Platform
-	if target == (builder.Platform{}) {
-		target = host
-	}
-	for prefix, p := range map[string]builder.Platform{"BUILD": host, "TARGET": target} {
-		full := p.OS + "/" + p.Arch
-		if p.Variant != "" {
-			full += "/" + p.Variant
-		}
-		b.global = append(b.global, prefix+"PLATFORM="+full, prefix+"OS="+p.OS, prefix+"ARCH="+p.Arch, prefix+"VARIANT="+p.Variant)
-	}
-	slices.Sort(b.global)
-	for i, kv := range b.global {
-		key, _, _ := strings.Cut(kv, "=")
-		if v, ok := b.o.Args[key]; ok {
-			b.global[i] = key + "=" + v
-			b.used[key] = true
-		}
-	}
-	for _, cmd := range b.plan.Global {
-		for _, a := range cmd.Args {
-			value, ok := b.o.Args[a.Key]
-			b.used[a.Key] = true
-			if !ok && a.Value != nil {
-				var err error
-				if value, err = expandWord(b.plan.Escape, *a.Value, b.global); err != nil {
-					return b.plan.At(cmd.Location(), err)
-				}
-				ok = true
-			}
-			if ok {
-				b.global = setenv(b.global, a.Key, value)
-			}
-		}
-	}
-	return nil
-}
-
-// baseName is the expanded image of a stage's FROM.
-func (b *build) baseName(i int) (string, error) {
-	st := b.plan.Stages[i]
-	name, err := expandWord(b.plan.Escape, st.BaseName, b.global)
-	if err == nil && name == "" {
-		err = fmt.Errorf("base name (%s) should not be blank", st.BaseName)
-	}
-	if err != nil {
-		return "", b.plan.At(st.Location, err)
-	}
-	return name, nil
-}
-
 // baseImage is the configuration and the layers that a stage starts with.
 func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *builder.Image, error) {
 	if name == builder.Scratch {

@@ -96,23 +96,6 @@ func (st *stage) from(ctx context.Context) error {
 	return nil
 }
 
-// triggers runs the ONBUILD instructions of the base right after FROM (dockerfile.md §9).
-func (st *stage) triggers(ctx context.Context) error {
-	list := st.cfg.Config.OnBuild
-	st.cfg.Config.OnBuild = nil
-	for _, line := range list {
-		cmd, err := parseOne(line)
-		if err != nil {
-			return st.b.plan.At(st.def.Location, &StepError{"ONBUILD " + line, err})
-		}
-		st.b.say(st, "ONBUILD %s", text(cmd))
-		if err := st.execute(ctx, cmd, st.def.Location); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func text(cmd instructions.Command) string {
 	s, ok := cmd.(fmt.Stringer)
 	if !ok {
@@ -131,110 +114,6 @@ func (st *stage) execute(ctx context.Context, cmd instructions.Command, where []
 		return st.b.plan.At(where, &StepError{raw, err})
 	}
 	st.touched = true
-	return nil
-}
-
-// step does one instruction.
-func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string) error {
-	if err := supported(cmd); err != nil {
-		return err
-	}
-	switch c := cmd.(type) {
-	case *instructions.ArgCommand:
-		return st.arg(c)
-	case *instructions.ExposeCommand:
-		if err := st.exposeWords(c); err != nil {
-			return err
-		}
-	case instructions.SupportsSingleWordExpansion:
-		if _, run := cmd.(*instructions.RunCommand); !run {
-			env := st.env // one instruction sees one state of the environment
-			if err := c.Expand(func(w string) (string, error) { return expandWord(st.b.plan.Escape, w, env) }); err != nil {
-				return err
-			}
-		}
-	}
-	changes, err := metadata(cmd, st)
-	if err != nil {
-		return err
-	}
-	if changes != nil {
-		return st.configure(cmd, changes, raw)
-	}
-	switch c := cmd.(type) {
-	case *instructions.RunCommand:
-		return st.run(ctx, c)
-	case *instructions.CopyCommand:
-		return st.copy(ctx, c)
-	case *instructions.AddCommand:
-		return st.add(ctx, c)
-	case *instructions.WorkdirCommand:
-		return st.workdir(ctx, c, raw)
-	}
-	return fmt.Errorf("instruction %s is not supported", strings.ToUpper(cmd.Name()))
-}
-
-// configure does an instruction that only changes the configuration: it costs no layer and no container.
-func (st *stage) configure(cmd instructions.Command, changes []config.Change, raw string) error {
-	for _, c := range changes {
-		if err := c(st.cfg); err != nil {
-			return err
-		}
-	}
-	switch c := cmd.(type) {
-	case *instructions.EnvCommand:
-		for _, kv := range c.Env {
-			st.env = setenv(st.env, kv.Key, kv.Value)
-		}
-	case *instructions.CmdCommand:
-		st.cmdSet = true
-	}
-	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + raw, EmptyLayer: true})
-	return nil
-}
-
-func (st *stage) history(h config.History) {
-	if len(st.cfg.History) == st.newFrom && st.baseRef != "" {
-		h.Comment = "FROM " + st.baseRef
-	}
-	st.cfg.History = append(st.cfg.History, h)
-}
-
-func (st *stage) exposeWords(c *instructions.ExposeCommand) error {
-	var ports []string
-	for _, p := range c.Ports {
-		out, err := expandWord(st.b.plan.Escape, p, st.env)
-		if err != nil {
-			return err
-		}
-		ports = append(ports, strings.Fields(out)...)
-	}
-	c.Ports = ports
-	return nil
-}
-
-// arg declares build arguments: the caller's value, else the default here, else that of the global scope (dockerfile.md §3.4).
-func (st *stage) arg(c *instructions.ArgCommand) error {
-	for _, a := range c.Args {
-		st.b.used[a.Key] = true
-		st.args = append(st.args[:len(st.args):len(st.args)], a.Key)
-		value, ok := st.b.o.Args[a.Key]
-		switch {
-		case ok:
-		case a.Value != nil:
-			var err error
-			if value, err = expandWord(st.b.plan.Escape, *a.Value, st.env); err != nil {
-				return err
-			}
-			ok = true
-		default:
-			value, ok = getenv(st.b.global, a.Key)
-		}
-		if ok {
-			st.env = setenv(st.env, a.Key, value)
-		}
-	}
-	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + text(c), EmptyLayer: true})
 	return nil
 }
 
