@@ -154,7 +154,7 @@ func (d *Dir) Mknod(name string, mode uint32, rdev uint64) error {
 		return err
 	}
 	f.Close()
-	return d.save(name, record{device: mode & unix.S_IFMT, rdev: rdev})
+	return d.save(name, Override{Mode: mode & 0o7777, Device: mode & unix.S_IFMT, Rdev: rdev})
 }
 
 // Chown changes the owner of an entry itself; -1 leaves one of the two. It clears setuid bits: chmod after it.
@@ -162,33 +162,58 @@ func (d *Dir) Chown(name string, uid, gid int) error {
 	err := d.do("chown", name, func() error {
 		return unix.Fchownat(d.fd, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 	})
-	if err == nil || !(errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) || d.own == Apply || d.own == Fail {
-		if err == nil && d.own == Record {
-			_ = unix.Lremovexattr(d.path(name), overrideXattr) // what is real needs no record
+	if d.own != Record {
+		if d.own == Ignore && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
+			return nil
 		}
 		return err
 	}
-	if d.own == Ignore {
+	if err == nil {
+		d.forget(name) // what is real needs no record
 		return nil
+	}
+	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
+		return err
 	}
 	i, err := d.Lstat(name)
 	if err != nil {
 		return err
 	}
-	r := record{uid: uid, gid: gid}
+	o := Override{UID: uid, GID: gid, Mode: i.Perm()}
 	if uid < 0 {
-		r.uid = i.UID
+		o.UID = i.UID
 	}
 	if gid < 0 {
-		r.gid = i.GID
+		o.GID = i.GID
 	}
 	if i.IsDevice() {
-		r.device, r.rdev = i.Mode&unix.S_IFMT, i.Rdev
+		o.Device, o.Rdev = i.Mode&unix.S_IFMT, i.Rdev
 	}
-	return d.save(name, r)
+	return d.save(name, o)
 }
 
-// Chmod sets the permission bits of anything but a link, whose bits mean nothing.
+// save writes the record of an entry.
+func (d *Dir) save(name string, o Override) error {
+	i, err := infoAt(d.fd, name, name, Apply)
+	if err != nil {
+		return err
+	}
+	return pathError(d.name, "recording the owner of", name, place{d.path(name), false}.write(i.Mode, o))
+}
+
+// forget removes the record of an entry, if it is not a device's.
+func (d *Dir) forget(name string) {
+	i, err := infoAt(d.fd, name, name, Apply)
+	if err != nil {
+		return
+	}
+	p := place{d.path(name), false}
+	if o, ok := p.read(i.Mode); ok && o.Device == 0 {
+		p.remove(i.Mode)
+	}
+}
+
+// Chmod sets the permission bits of anything but a link, whose bits mean nothing, and those in its record.
 func (d *Dir) Chmod(name string, perm uint32) error {
 	return d.do("chmod", name, func() error {
 		fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -200,7 +225,15 @@ func (d *Dir) Chmod(name string, perm uint32) error {
 		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return err
 		}
-		return unix.Chmod(fdPath(fd), perm&0o7777)
+		if err := unix.Chmod(fdPath(fd), perm&0o7777); err != nil || d.own != Record || !carries(st.Mode) {
+			return err
+		}
+		o, ok := ReadOverride(fd, st.Mode)
+		if !ok || o.Mode == perm&0o7777 {
+			return nil
+		}
+		o.Mode = perm & 0o7777
+		return WriteOverride(fd, st.Mode, o)
 	})
 }
 
@@ -236,7 +269,7 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 		if key == overrideXattr {
 			continue
 		}
-		if v, err := d.getXattr(name, key); err == nil {
+		if v, err := d.getXattr(name, key); err == nil && !IsOverride(key, v) {
 			attrs[key] = v
 		}
 	}

@@ -52,32 +52,28 @@ func infoAt(fd int, name, base string, own Ownership) (Info, error) {
 		Rdev: st.Rdev, Dev: st.Dev, Ino: st.Ino, Nlink: uint64(st.Nlink),
 		Mtime: time.Unix(st.Mtim.Unix()), Ctime: time.Unix(st.Ctim.Unix()),
 	}
-	if own == Record && (i.IsRegular() || i.IsDir()) {
+	if own == Record {
 		i.applyRecord(fd, name)
 	}
 	return i, nil
 }
 
-// applyRecord shows the recorded owner, and the recorded type of a device that could not be made.
+// applyRecord shows the recorded owner, permissions, and the type of a device that could not be made.
 func (i *Info) applyRecord(fd int, name string) {
-	buf := make([]byte, 128)
-	var n int
-	var err error
-	if name == "" {
-		n, err = unix.Getxattr(fdPath(fd), overrideXattr, buf)
-	} else {
-		n, err = unix.Lgetxattr(fdPath(fd)+"/"+name, overrideXattr, buf)
+	p := place{fdPath(fd), true}
+	if name != "" {
+		p = place{p.path + "/" + name, false}
 	}
-	if err != nil {
+	o, ok := p.read(i.Mode)
+	if !ok {
 		return
 	}
-	rec, err := parseRecord(string(buf[:n]))
-	if err != nil {
-		return // not ours: a file may carry any user attribute
+	i.UID, i.GID = o.UID, o.GID
+	if carries(i.Mode) {
+		i.Mode = i.Mode&unix.S_IFMT | o.Mode
 	}
-	i.UID, i.GID = rec.uid, rec.gid
-	if rec.device != 0 {
-		i.Mode, i.Rdev, i.Size = i.Mode&0o7777|rec.device, rec.rdev, 0
+	if o.Device != 0 && i.IsRegular() {
+		i.Mode, i.Rdev, i.Size = o.Mode|o.Device, o.Rdev, 0
 	}
 }
 

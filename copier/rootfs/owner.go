@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -40,38 +41,50 @@ func (o Ownership) String() string {
 // overrideXattr is containers/storage's and fuse-overlayfs's format: "uid:gid:mode[:char-MAJ-MIN]".
 const overrideXattr = "user.containers.override_stat"
 
-type record struct {
-	uid, gid int
-	device   uint32 // S_IFCHR or S_IFBLK, 0 for none
-	rdev     uint64
+// capXattr holds the record of what may not carry attributes of users: links, FIFOs and sockets. File
+// capabilities mean nothing there, the kernel lets root of a user namespace set them on anything it owns, and, unlike a
+// table of inodes, they follow the file through renames, copies of a layer and overlayfs.
+const capXattr = "security.capability"
+
+// capMagic stands where no capability has a bit yet, and tells our records from capabilities.
+const capMagic = 0x534c4950
+
+// An Override is what a file is in its image where that cannot be set on disk.
+type Override struct {
+	UID, GID int
+	// Mode is the permission bits, 07777.
+	Mode uint32
+	// Device is S_IFCHR or S_IFBLK for a device that is an empty file on disk, else 0.
+	Device uint32
+	Rdev   uint64
 }
 
-func parseRecord(text string) (record, error) {
-	var r record
+func parseOverride(text string) (Override, error) {
+	var o Override
 	f := strings.Split(text, ":")
 	if len(f) < 3 {
-		return r, errors.New("not an ownership record")
+		return o, errors.New("not an ownership record")
 	}
-	var err error
-	if r.uid, err = strconv.Atoi(f[0]); err != nil {
-		return r, err
+	uid, uerr := strconv.ParseUint(f[0], 10, 32)
+	gid, gerr := strconv.ParseUint(f[1], 10, 32)
+	mode, merr := strconv.ParseUint(f[2], 8, 32)
+	if err := errors.Join(uerr, gerr, merr); err != nil {
+		return o, err
 	}
-	if r.gid, err = strconv.Atoi(f[1]); err != nil {
-		return r, err
-	}
+	o.UID, o.GID, o.Mode = int(uid), int(gid), uint32(mode)&0o7777
 	if len(f) > 3 {
-		return r, r.parseDevice(f[3])
+		return o, o.parseDevice(f[3])
 	}
-	return r, nil
+	return o, nil
 }
 
-func (r *record) parseDevice(text string) error {
+func (o *Override) parseDevice(text string) error {
 	d := strings.Split(text, "-")
 	switch {
 	case d[0] == "char" && len(d) == 3:
-		r.device = unix.S_IFCHR
+		o.Device = unix.S_IFCHR
 	case d[0] == "block" && len(d) == 3:
-		r.device = unix.S_IFBLK
+		o.Device = unix.S_IFBLK
 	default:
 		return nil
 	}
@@ -80,14 +93,14 @@ func (r *record) parseDevice(text string) error {
 		return err
 	}
 	minor, err := strconv.ParseUint(d[2], 10, 32)
-	r.rdev = unix.Mkdev(uint32(major), uint32(minor))
+	o.Rdev = unix.Mkdev(uint32(major), uint32(minor))
 	return err
 }
 
-func (r record) format(mode uint32) string {
-	text := fmt.Sprintf("%d:%d:%04o", r.uid, r.gid, mode&0o7777)
+func (o Override) format() string {
+	text := fmt.Sprintf("%d:%d:%04o", o.UID, o.GID, o.Mode&0o7777)
 	kind := ""
-	switch r.device {
+	switch o.Device {
 	case unix.S_IFCHR:
 		kind = "char"
 	case unix.S_IFBLK:
@@ -95,14 +108,113 @@ func (r record) format(mode uint32) string {
 	default:
 		return text
 	}
-	return fmt.Sprintf("%s:%s-%d-%d", text, kind, unix.Major(r.rdev), unix.Minor(r.rdev))
+	return fmt.Sprintf("%s:%s-%d-%d", text, kind, unix.Major(o.Rdev), unix.Minor(o.Rdev))
 }
 
-// save writes a record to an entry that can carry one; links, FIFOs and sockets cannot, and go without.
-func (d *Dir) save(name string, r record) error {
-	i, err := infoAt(d.fd, name, name, Apply)
-	if err != nil || !(i.IsRegular() || i.IsDir()) {
-		return err
+// capability packs the owner into the form of file capabilities, version 2.
+func (o Override) capability() []byte {
+	b := binary.LittleEndian.AppendUint32(nil, 0x02000000)
+	for _, word := range []uint32{uint32(o.UID), uint32(o.GID), capMagic, 0} {
+		b = binary.LittleEndian.AppendUint32(b, word)
 	}
-	return d.setXattr(name, overrideXattr, []byte(r.format(i.Mode)))
+	return b
+}
+
+func parseCapability(b []byte) (Override, bool) {
+	if len(b) < 20 || binary.LittleEndian.Uint32(b[12:]) != capMagic {
+		return Override{}, false
+	}
+	return Override{UID: int(binary.LittleEndian.Uint32(b[4:])), GID: int(binary.LittleEndian.Uint32(b[8:])), Mode: 0o777}, true
+}
+
+// carries tells whether the kernel lets a file of that type (S_IFMT bits) have attributes of users.
+func carries(mode uint32) bool {
+	t := mode & unix.S_IFMT
+	return t == unix.S_IFREG || t == unix.S_IFDIR
+}
+
+// place is where a record is: the file that a path names, or with follow the one that it leads to.
+type place struct {
+	path   string
+	follow bool
+}
+
+func (p place) get(key string, buf []byte) (int, error) {
+	if p.follow {
+		return unix.Getxattr(p.path, key, buf)
+	}
+	return unix.Lgetxattr(p.path, key, buf)
+}
+
+// read returns the record of a file whose st_mode is given. Text that is no record is none: a file may carry any attribute of users.
+func (p place) read(mode uint32) (Override, bool) {
+	var buf [128]byte
+	if carries(mode) {
+		n, err := p.get(overrideXattr, buf[:])
+		if err != nil {
+			return Override{}, false
+		}
+		o, err := parseOverride(string(buf[:n]))
+		return o, err == nil
+	}
+	n, err := p.get(capXattr, buf[:])
+	if err != nil {
+		return Override{}, false
+	}
+	return parseCapability(buf[:n])
+}
+
+func (p place) write(mode uint32, o Override) error {
+	key, value := capXattr, o.capability()
+	if carries(mode) {
+		key, value = overrideXattr, []byte(o.format())
+	}
+	if p.follow {
+		return unix.Setxattr(p.path, key, value, 0)
+	}
+	return unix.Lsetxattr(p.path, key, value, 0)
+}
+
+func (p place) remove(mode uint32) {
+	key := capXattr
+	if carries(mode) {
+		key = overrideXattr
+	}
+	if p.follow {
+		_ = unix.Removexattr(p.path, key)
+	} else {
+		_ = unix.Lremovexattr(p.path, key)
+	}
+}
+
+// ReadOverride returns the record of an open file (O_PATH will do) whose st_mode is given.
+func ReadOverride(fd int, mode uint32) (Override, bool) { return place{fdPath(fd), true}.read(mode) }
+
+// WriteOverride replaces it.
+func WriteOverride(fd int, mode uint32, o Override) error {
+	return place{fdPath(fd), true}.write(mode, o)
+}
+
+// RemoveOverride takes it away: what is on disk is true.
+func RemoveOverride(fd int, mode uint32) { place{fdPath(fd), true}.remove(mode) }
+
+// IsOverride tells whether an extended attribute of a file that is not regular is a record instead of what its name says.
+func IsOverride(key string, value []byte) bool {
+	if key == overrideXattr {
+		return true
+	}
+	_, ok := parseCapability(value)
+	return key == capXattr && ok
+}
+
+// ParseOverride reads a record from the extended attribute that holds it on a file of type mode.
+func ParseOverride(mode uint32, value []byte) (Override, error) {
+	if carries(mode) {
+		return parseOverride(string(value))
+	}
+	o, ok := parseCapability(value)
+	if !ok {
+		return o, errors.New("not an ownership record")
+	}
+	return o, nil
 }

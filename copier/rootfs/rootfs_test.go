@@ -155,24 +155,81 @@ func TestEntries(t *testing.T) {
 	})
 }
 
-func TestRecord(t *testing.T) {
+func TestOverride(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]record{
-		"1:2:0644":               {uid: 1, gid: 2},
-		"0:5:0666:char-1-3":      {gid: 5, device: unix.S_IFCHR, rdev: unix.Mkdev(1, 3)},
-		"10:20:0600:block-8-17":  {uid: 10, gid: 20, device: unix.S_IFBLK, rdev: unix.Mkdev(8, 17)},
-		"7:8:0755:something-new": {uid: 7, gid: 8},
+	for text, want := range map[string]Override{
+		"1:2:0644":               {UID: 1, GID: 2, Mode: 0o644},
+		"0:5:0666:char-1-3":      {GID: 5, Mode: 0o666, Device: unix.S_IFCHR, Rdev: unix.Mkdev(1, 3)},
+		"10:20:4600:block-8-17":  {UID: 10, GID: 20, Mode: 0o4600, Device: unix.S_IFBLK, Rdev: unix.Mkdev(8, 17)},
+		"7:8:0755:something-new": {UID: 7, GID: 8, Mode: 0o755},
 	} {
-		got, err := parseRecord(text)
+		got, err := parseOverride(text)
 		if err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", text, got, err)
 		}
+		if again, err := parseOverride(got.format()); err != nil || again != got {
+			t.Errorf("%s: %s is read as %+v, %v", text, got.format(), again, err)
+		}
 	}
-	for _, text := range []string{"", "a:b:c", "1:2", "1:2:3:char-x-y"} {
-		if got, err := parseRecord(text); err == nil {
+	for _, text := range []string{"", "a:b:c", "1:2", "1:2:3:char-x-y", "-1:2:0644", "1:2:99"} {
+		if got, err := parseOverride(text); err == nil {
 			t.Errorf("%q was taken for %+v", text, got)
 		}
 	}
+	o := Override{UID: 1234, GID: 4294967294, Mode: 0o777}
+	if got, ok := parseCapability(o.capability()); !ok || got != o {
+		t.Errorf("got %+v", got)
+	}
+	real := []byte{1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_raw+ep
+	if got, ok := parseCapability(real); ok {
+		t.Errorf("file capabilities were taken for %+v", got)
+	}
+}
+
+// TestRecorded: what cannot carry attributes of users keeps its record through a rename.
+func TestRecorded(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, of the host or of a user namespace")
+	}
+	root, err := Open(t.TempDir(), Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	d, err := root.Dir("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := errors.Join(d.Symlink("nowhere", "link"), d.Mknod("fifo", unix.S_IFIFO|0o600, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link", "fifo"} {
+		if err := errors.Join(d.save(name, Override{UID: 5, GID: 6}), d.Rename(d, name, name+"2")); err != nil {
+			t.Fatal(err)
+		}
+		i, err := d.Lstat(name + "2")
+		if err != nil || i.UID != 5 || i.GID != 6 {
+			t.Errorf("%s: %+v, %v", name, i, err)
+		}
+		if attrs, err := d.Xattrs(name + "2"); err != nil || len(attrs) != 0 {
+			t.Errorf("%s shows %v, %v", name, attrs, err)
+		}
+	}
+}
+
+func FuzzOverride(f *testing.F) {
+	f.Add("0:5:0666:char-1-3")
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := parseOverride(text)
+		if err != nil {
+			return
+		}
+		if again, err := parseOverride(o.format()); err != nil || again != o {
+			t.Fatalf("%q is %+v, then %+v, %v", text, o, again, err)
+		}
+	})
 }
 
 // FuzzResolve: no name leads out of the root, with either way to look it up, and both agree.

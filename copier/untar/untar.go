@@ -225,6 +225,9 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 		}
 	}
 	for key, value := range h.PAXRecords {
+		if h.Typeflag != tar.TypeReg && key == xattrRecord+"security.capability" {
+			continue // means nothing there, and could pass for an ownership record
+		}
 		if err := setXattr(parent, base, key, value); err != nil {
 			return err
 		}

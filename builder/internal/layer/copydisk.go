@@ -2,6 +2,7 @@ package layer
 
 import (
 	"golang.org/x/sys/unix"
+	"strconv"
 )
 
 // copyDisk fills a staging directory with a copy, for containers that live on: their files may change
@@ -117,6 +118,11 @@ func (c *copyDisk) special(d *dir, name string, n *node) error {
 	}
 	if err == nil && n.kind() != unix.S_IFLNK {
 		err = unix.Fchmodat(c.in(d), name, n.st.Mode&0o7777, 0) // no link: made here a moment ago, in a private directory
+	}
+	for _, x := range n.disk {
+		if err == nil {
+			err = unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(c.in(d))+"/"+name, x.name, x.value, 0)
+		}
 	}
 	if err != nil {
 		return pathError("create", n.path, err)

@@ -17,6 +17,9 @@ import (
 // not itself the difference. The file systems have to be compared then.
 var errNotPlain = errors.New("the upper directory is not a plain difference")
 
+// specialRecord is the attribute that holds the ownership record of links and FIFOs; see package rootfs.
+const specialRecord = "security.capability"
+
 // A node is a file, read from disk once.
 type node struct {
 	path  string      // below the root, "." for the root itself
@@ -81,7 +84,29 @@ func (r *reader) special(dir int, name string, n *node) error {
 	if n.whiteout() {
 		return nil // the kernel's, not the container's: its owner means nothing
 	}
-	return r.meant(n)
+	if err := r.meant(n); err != nil || !r.recorded {
+		return err
+	}
+	return r.recordedSpecial(dir, name, n)
+}
+
+// recordedSpecial looks for the record of what cannot carry attributes of users.
+func (r *reader) recordedSpecial(dir int, name string, n *node) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if name == "" {
+		fd, err = unix.Dup(dir)
+	}
+	if err != nil {
+		return pathError("open", n.path, err)
+	}
+	defer unix.Close(fd)
+	size, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(fd), specialRecord, r.value)
+	if err != nil || !rootfs.IsOverride(specialRecord, r.value[:size]) {
+		return nil //nolint:nilerr // none, which is the rule
+	}
+	x := xattr{specialRecord, slices.Clone(r.value[:size])}
+	n.disk = append(n.disk, x)
+	return n.record(x.value)
 }
 
 // meant takes type and owner from the disk, through the maps of the container.
@@ -148,38 +173,25 @@ func (r *reader) xattr(n *node, name string, get func(string, []byte) (int, erro
 		n.disk = append(n.disk, x)
 	case useRecord:
 		n.disk = append(n.disk, x)
-		return n.record(string(x.value))
+		return n.record(x.value)
 	}
 	return nil
 }
 
-// record replaces owner, permissions and device by what was recorded: "uid:gid:mode[:char-MAJOR-MINOR]".
-func (n *node) record(text string) error {
-	f := strings.Split(text, ":")
-	if len(f) < 3 {
-		return fmt.Errorf("%s: ownership record %q is not valid", n.path, text)
+// record replaces owner, permissions and device by what was recorded.
+func (n *node) record(value []byte) error {
+	o, err := rootfs.ParseOverride(n.st.Mode, value)
+	if err != nil {
+		return fmt.Errorf("%s: ownership record %q is not valid", n.path, value)
 	}
-	uid, uerr := strconv.ParseUint(f[0], 10, 32)
-	gid, gerr := strconv.ParseUint(f[1], 10, 32)
-	mode, merr := strconv.ParseUint(f[2], 8, 32)
-	if err := errors.Join(uerr, gerr, merr); err != nil || mode > 0o7777 {
-		return fmt.Errorf("%s: ownership record %q is not valid", n.path, text)
-	}
-	n.uid, n.gid, n.mode = uint32(uid), uint32(gid), n.kind()|uint32(mode)
-	if len(f) > 3 && n.kind() == unix.S_IFREG {
-		n.device(f[3])
+	n.uid, n.gid = uint32(o.UID), uint32(o.GID)
+	switch kind := n.kind(); {
+	case kind == unix.S_IFREG && o.Device != 0:
+		n.mode, n.rdev = o.Device|o.Mode, o.Rdev
+	case kind == unix.S_IFREG, kind == unix.S_IFDIR:
+		n.mode = kind | o.Mode
 	}
 	return nil
-}
-
-// device takes a recorded device; other words name the type that the file has on disk.
-func (n *node) device(text string) {
-	var major, minor uint32
-	for word, kind := range map[string]uint32{"char": unix.S_IFCHR, "block": unix.S_IFBLK} {
-		if c, err := fmt.Sscanf(text, word+"-%d-%d", &major, &minor); c == 2 && err == nil {
-			n.mode, n.rdev = n.mode&^unix.S_IFMT|kind, unix.Mkdev(major, minor)
-		}
-	}
 }
 
 func pathError(op, path string, err error) error {
