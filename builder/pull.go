@@ -14,6 +14,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/oci/layout"
 	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 )
@@ -137,7 +138,7 @@ func (s *Store) fetch(ctx context.Context, src types.ImageReference, o PullOptio
 // name; otherwise the image is known by its ID (exact.md §6.7).
 func (s *Store) fetchFile(ctx context.Context, src types.ImageReference, o PullOptions) (*Image, error) {
 	if err := exists(src); err != nil {
-		return nil, fmt.Errorf("reading image %s:%s: %w", src.Transport().Name(), src.StringWithinTransport(), err)
+		return nil, fmt.Errorf("reading image %s: %w", strings.TrimSuffix(transports.ImageName(src), ":"), err)
 	}
 	sys, err := s.system(o.Registry, o.Platform)
 	if err != nil {
@@ -199,7 +200,7 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 func configID(ctx context.Context, src types.ImageReference, sys *types.SystemContext) (string, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {
-		return "", fmt.Errorf("reading image %s:%s: %w", src.Transport().Name(), src.StringWithinTransport(), err)
+		return "", fmt.Errorf("reading image %s: %w", strings.TrimSuffix(transports.ImageName(src), ":"), err)
 	}
 	defer img.Close()
 	d := img.ConfigInfo().Digest

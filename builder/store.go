@@ -101,7 +101,10 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 			return so, err
 		}
 	}
-	return so, os.MkdirAll(so.GraphRoot, 0o700)
+	if err := os.MkdirAll(so.GraphRoot, 0o700); err != nil {
+		return so, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)
+	}
+	return so, nil
 }
 
 // driverIn returns the driver that the storage at root was made with, or def for a new one, so that

@@ -64,11 +64,11 @@ func warnEntrypoint(g *globals, fs *pflag.FlagSet, cmd []string) {
 	if entry == nil || *entry == "" || fs.Changed("cmd") || len(cmd) == 0 {
 		return
 	}
-	fate := "will be passed to the entrypoint as arguments"
+	fate := "and will be passed to entrypoint as a parameter"
 	if !strings.HasPrefix(*entry, "[") {
-		fate = "will be ignored, as the entrypoint is text for /bin/sh -c"
+		fate = "but will be ignored because of entrypoint settings"
 	}
-	g.store.Log.Warn(fmt.Sprintf("cmd %q exists and %s", cmd, fate))
+	g.store.Log.Warn(fmt.Sprintf("cmd %q exists %s", strings.Join(cmd, " "), fate))
 }
 
 // flag returns a flag's text if it was given.

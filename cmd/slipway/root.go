@@ -65,6 +65,7 @@ func newRoot(g *globals) *cobra.Command {
 		PersistentPreRunE: g.prepare,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate(fmt.Sprintf("%s version %s (image-spec %s, runtime-spec %s)\n", g.program, version.Version, version.ImageSpec, version.RuntimeSpec))
 	globalFlags(root, g)
 	addGroups(root)
