@@ -38,9 +38,10 @@ arm64: # the other architecture builds and vets
 	GOARCH=arm64 $(GO) build $(TAGS) -o /dev/null ./cmd/slipway
 	GOARCH=arm64 $(GO) vet $(TAGS) ./cmd/... ./builder/... ./copier/... ./imagebuildah/...
 
-lint: ## gofmt, go vet, the structural test, go mod verify (and golangci-lint if installed)
+lint: ## gofmt, go vet, staticcheck, the structural test, go mod verify (and golangci-lint if installed)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet $(TAGS) ./...
+	$(GO) tool -modfile=tests/lint/go.mod staticcheck $(TAGS) ./...
 	$(GO) test $(TAGS) ./internal/archtest
 	$(GO) mod verify
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: its extra checks are skipped"; fi

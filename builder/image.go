@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
@@ -197,10 +196,4 @@ func bestName(rec *storage.Image, typed string) string {
 		return rec.Names[0]
 	}
 	return ""
-}
-
-// canonical tells whether a reference as typed already names its registry.
-func canonical(name string) bool {
-	named, err := reference.ParseNamed(strings.TrimPrefix(name, "docker://"))
-	return err == nil && named != nil
 }

@@ -130,10 +130,7 @@ func (s *Store) remoteCandidates(name string, named reference.Named) []reference
 // findImage returns the storage record of a local image given by name, ID, unique ID prefix (with or
 // without "sha256:") or containers-storage: reference; ErrNoImage if there is none.
 func (s *Store) findImage(name string) (*storage.Image, error) {
-	name = strings.TrimPrefix(name, storagePrefix)
-	if strings.HasPrefix(name, "@") {
-		name = name[1:]
-	}
+	name = strings.TrimPrefix(strings.TrimPrefix(name, storagePrefix), "@")
 	if id, ok := imageID(name); ok {
 		if img, err := s.st.Image(id); err == nil {
 			return img, nil

@@ -80,7 +80,7 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if o.Output.Format, err = parseFormat(f.format); err != nil {
 		return err
 	}
-	if o.Box.Isolation, err = isolation(first(f.iso, f.g.env.get("ISOLATION")), "unrecognized isolation type"); err != nil {
+	if o.Box.Isolation, err = f.g.env.isolation(f.iso); err != nil {
 		return err
 	}
 	if o.Args, err = f.buildArgs(); err != nil {

@@ -33,7 +33,11 @@ func (e env) plain(name string) string {
 	return v
 }
 
-func (e env) isolation() (builder.Isolation, error) {
+// isolation reads --isolation, or the variable when the flag was not given.
+func (e env) isolation(flag string) (builder.Isolation, error) {
+	if flag != "" {
+		return isolation(flag, "unrecognized isolation type")
+	}
 	return isolation(e.get("ISOLATION"), "unrecognized $BUILDAH_ISOLATION value")
 }
 

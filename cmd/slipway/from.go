@@ -48,7 +48,7 @@ func newFromCmd(g *globals) *cobra.Command {
 		if o.Format, err = parseFormat(format); err != nil {
 			return err
 		}
-		if o.Sandbox.Isolation, err = isolation(first(iso, g.env.get("ISOLATION")), "unrecognized isolation type"); err != nil {
+		if o.Sandbox.Isolation, err = g.env.isolation(iso); err != nil {
 			return err
 		}
 		if !quiet {

@@ -48,7 +48,7 @@ func newRunCmd(g *globals) *cobra.Command {
 		if len(argv) == 0 {
 			return errors.New("command must be specified")
 		}
-		if o.Sandbox.Isolation, err = isolation(first(iso, g.env.get("ISOLATION")), "unrecognized isolation type"); err != nil {
+		if o.Sandbox.Isolation, err = g.env.isolation(iso); err != nil {
 			return err
 		}
 		o.Env = g.env.expand(env)

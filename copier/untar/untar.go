@@ -160,7 +160,7 @@ func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) error 
 
 func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have TypeRegA
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		return u.file(parent, base, h, body)
 	case tar.TypeDir:
 		if err := parent.Mkdir(base, 0o700); !errors.Is(err, fs.ErrExist) {
