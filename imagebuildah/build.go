@@ -6,15 +6,14 @@ package imagebuildah
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/builder"
-	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
@@ -63,11 +62,10 @@ type build struct {
 	s       *builder.Store
 	o       Options
 	plan    *plan.Plan
-	global  []string // "K=V" of the global scope
+	global  expand.Scope
 	context *rootfs.Root
 	done    map[int]*stage
 	needed  []int
-	used    map[string]bool // build arguments that were declared
 }
 
 // Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
@@ -77,19 +75,19 @@ func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{s: s, o: o, plan: p, done: map[int]*stage{}, used: map[string]bool{}}
+	b := &build{s: s, o: o, plan: p, done: map[int]*stage{}}
 	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
 	defer b.context.Close()
+	if err := b.globals(); err != nil {
+		return nil, err
+	}
 	target, err := p.Target(o.Target)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.globals(); err != nil {
-		return nil, err
-	}
-	if b.needed, err = p.Needed(target, b.baseName); err != nil {
+	if b.needed, err = p.Needed(target, b.sources); err != nil {
 		return nil, err
 	}
 	for _, i := range b.needed {
@@ -123,9 +121,10 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 
 // unused tells of build arguments that nothing declared.
 func (b *build) unused() {
+	used := b.declared()
 	var names []string
 	for k := range b.o.Args {
-		if !b.used[k] && !isProxy(k) && k != "SOURCE_DATE_EPOCH" {
+		if !used[k] && !expand.IsProxy(k) && k != "SOURCE_DATE_EPOCH" {
 			names = append(names, k)
 		}
 	}
@@ -148,24 +147,6 @@ func (b *build) say(st *stage, format string, args ...any) {
 		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, b.needed[len(b.needed)-1]+1)
 	}
 	b.printf(prefix+format+"\n", args...)
-}
-
-// baseImage is the configuration and the layers that a stage starts with.
-func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *builder.Image, error) {
-	if name == builder.Scratch {
-		p, host := b.o.Pull.Platform, builder.HostPlatform()
-		cfg := config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant)
-		return cfg, nil, nil
-	}
-	img, err := b.s.Pull(ctx, name, b.o.Pull)
-	if err != nil {
-		if !errors.Is(err, builder.ErrNoImage) {
-			err = fmt.Errorf("%s: %w: %w", name, builder.ErrNoImage, err)
-		}
-		return nil, nil, fmt.Errorf("creating build container: %w", err)
-	}
-	cfg, err := img.Config(ctx)
-	return cfg, img, err
 }
 
 func first(texts ...string) string {

@@ -6,16 +6,16 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // ParseChanges reads metadata instructions, as `commit --change` takes them.
 func ParseChanges(lines []string) ([]config.Change, error) {
 	var changes []config.Change
 	for _, line := range lines {
-		cmd, err := parseOne(line)
+		cmd, err := plan.Instruction(line)
 		if err == nil {
 			var c []config.Change
 			if c, err = metadata(cmd, nil); err == nil && c == nil {
@@ -28,18 +28,6 @@ func ParseChanges(lines []string) ([]config.Change, error) {
 		}
 	}
 	return changes, nil
-}
-
-// parseOne reads a text that holds exactly one instruction.
-func parseOne(line string) (instructions.Command, error) {
-	res, err := parser.Parse(strings.NewReader(line))
-	if err != nil {
-		return nil, err
-	}
-	if len(res.AST.Children) != 1 {
-		return nil, errors.New("want exactly one instruction")
-	}
-	return instructions.ParseCommand(res.AST.Children[0])
 }
 
 // metadata returns what an instruction changes of the configuration, nil for one that does more than that.

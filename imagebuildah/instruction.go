@@ -3,11 +3,13 @@ package imagebuildah
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // triggers runs the ONBUILD instructions of the base right after FROM (dockerfile.md §9).
@@ -15,10 +17,11 @@ func (st *stage) triggers(ctx context.Context) error {
 	list := st.cfg.Config.OnBuild
 	st.cfg.Config.OnBuild = nil
 	for _, line := range list {
-		cmd, err := parseOne(line)
+		cmd, err := plan.Instruction(line)
 		if err != nil {
 			return st.b.plan.At(st.def.Location, &StepError{"ONBUILD " + line, err})
 		}
+		st.fired = append(st.fired, cmd)
 		st.b.say(st, "ONBUILD %s", text(cmd))
 		if err := st.execute(ctx, cmd, st.def.Location); err != nil {
 			return err
@@ -32,20 +35,12 @@ func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string)
 	if err := supported(cmd); err != nil {
 		return err
 	}
-	switch c := cmd.(type) {
-	case *instructions.ArgCommand:
+	if c, ok := cmd.(*instructions.ArgCommand); ok {
 		return st.arg(c)
-	case *instructions.ExposeCommand:
-		if err := st.exposeWords(c); err != nil {
-			return err
-		}
-	case instructions.SupportsSingleWordExpansion:
-		if _, run := cmd.(*instructions.RunCommand); !run {
-			env := st.env // one instruction sees one state of the environment
-			if err := c.Expand(func(w string) (string, error) { return expandWord(st.b.plan.Escape, w, env) }); err != nil {
-				return err
-			}
-		}
+	}
+	cmd, err := st.expanded(cmd)
+	if err != nil {
+		return err
 	}
 	changes, err := metadata(cmd, st)
 	if err != nil {
@@ -67,6 +62,71 @@ func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string)
 	return fmt.Errorf("instruction %s is not supported", strings.ToUpper(cmd.Name()))
 }
 
+// expanded is a copy of an instruction with its variables replaced: the plan stays as it is, for it may be built again for
+// another platform. One instruction sees one state of the variables.
+func (st *stage) expanded(cmd instructions.Command) (instructions.Command, error) {
+	cmd = clone(cmd)
+	var err error
+	switch c := cmd.(type) {
+	case *instructions.RunCommand: // only its mounts have variables: see run
+	case *instructions.ExposeCommand:
+		var ports []string
+		for _, p := range c.Ports {
+			words, err := st.scope.Words(p)
+			if err != nil {
+				return nil, err
+			}
+			ports = append(ports, words...)
+		}
+		c.Ports = ports
+	case instructions.SupportsSingleWordExpansion:
+		err = c.Expand(st.scope.Expand)
+	}
+	if c, ok := cmd.(instructions.SupportsSingleWordExpansionRaw); ok && err == nil {
+		err = c.ExpandRaw(st.scope.Body)
+	}
+	return cmd, err
+}
+
+// clone copies an instruction as far as expansion changes it in place.
+func clone(cmd instructions.Command) instructions.Command {
+	switch c := cmd.(type) {
+	case *instructions.EnvCommand:
+		d := *c
+		d.Env = slices.Clone(c.Env)
+		return &d
+	case *instructions.LabelCommand:
+		d := *c
+		d.Labels = slices.Clone(c.Labels)
+		return &d
+	case *instructions.VolumeCommand:
+		d := *c
+		d.Volumes = slices.Clone(c.Volumes)
+		return &d
+	case *instructions.CopyCommand:
+		d := *c
+		d.SourcePaths, d.SourceContents = slices.Clone(c.SourcePaths), slices.Clone(c.SourceContents)
+		return &d
+	case *instructions.AddCommand:
+		d := *c
+		d.SourcePaths, d.SourceContents = slices.Clone(c.SourcePaths), slices.Clone(c.SourceContents)
+		return &d
+	case *instructions.ExposeCommand:
+		d := *c
+		return &d
+	case *instructions.UserCommand:
+		d := *c
+		return &d
+	case *instructions.WorkdirCommand:
+		d := *c
+		return &d
+	case *instructions.StopSignalCommand:
+		d := *c
+		return &d
+	}
+	return cmd
+}
+
 // configure does an instruction that only changes the configuration: it costs no layer and no container.
 func (st *stage) configure(cmd instructions.Command, changes []config.Change, raw string) error {
 	for _, c := range changes {
@@ -77,7 +137,7 @@ func (st *stage) configure(cmd instructions.Command, changes []config.Change, ra
 	switch c := cmd.(type) {
 	case *instructions.EnvCommand:
 		for _, kv := range c.Env {
-			st.env = setenv(st.env, kv.Key, kv.Value)
+			st.scope.Set(kv.Key, kv.Value)
 		}
 	case *instructions.CmdCommand:
 		st.cmdSet = true

@@ -1,104 +1,158 @@
 package imagebuildah
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
-// globals evaluates the ARGs before the first FROM and the automatic ones (dockerfile.md §3.4, §3.5).
+// globals evaluates the automatic arguments and the ARGs before the first FROM (dockerfile.md §3.4, §3.5).
 func (b *build) globals() error {
-	host := builder.HostPlatform()
 	target := b.o.Pull.Platform
 	if target == (builder.Platform{}) {
-		target = host
+		target = builder.HostPlatform()
 	}
-	for prefix, p := range map[string]builder.Platform{"BUILD": host, "TARGET": target} {
-		full := p.OS + "/" + p.Arch
-		if p.Variant != "" {
-			full += "/" + p.Variant
+	b.global = expand.Scope{Escape: b.plan.Escape}
+	for _, kv := range automatic(builder.HostPlatform(), target, b.targetName()) {
+		if v, ok := b.o.Args[kv[0]]; ok {
+			kv[1] = v
 		}
-		b.global = append(b.global, prefix+"PLATFORM="+full, prefix+"OS="+p.OS, prefix+"ARCH="+p.Arch, prefix+"VARIANT="+p.Variant)
-	}
-	slices.Sort(b.global)
-	for i, kv := range b.global {
-		key, _, _ := strings.Cut(kv, "=")
-		if v, ok := b.o.Args[key]; ok {
-			b.global[i] = key + "=" + v
-			b.used[key] = true
-		}
+		b.global.Set(kv[0], kv[1])
 	}
 	for _, cmd := range b.plan.Global {
-		for _, a := range cmd.Args {
-			value, ok := b.o.Args[a.Key]
-			b.used[a.Key] = true
-			if !ok && a.Value != nil {
-				var err error
-				if value, err = expandWord(b.plan.Escape, *a.Value, b.global); err != nil {
-					return b.plan.At(cmd.Location(), err)
-				}
-				ok = true
-			}
-			if ok {
-				b.global = setenv(b.global, a.Key, value)
-			}
+		if err := b.global.Arg(&cmd, b.o.Args, nil); err != nil {
+			return b.plan.At(cmd.Location(), err)
 		}
 	}
-	return nil
+	return b.plan.Resolve(b.global.Expand)
 }
 
-// baseName is the expanded image of a stage's FROM.
-func (b *build) baseName(i int) (string, error) {
+// automatic are the arguments that every build has.
+func automatic(host, target builder.Platform, stage string) [][2]string {
+	var list [][2]string
+	for _, side := range []struct {
+		prefix string
+		builder.Platform
+	}{{"BUILD", host}, {"TARGET", target}} {
+		full := side.OS + "/" + side.Arch
+		if side.Variant != "" {
+			full += "/" + side.Variant
+		}
+		list = append(list, [2]string{side.prefix + "PLATFORM", full}, [2]string{side.prefix + "OS", side.OS},
+			[2]string{side.prefix + "OSVERSION", ""}, [2]string{side.prefix + "ARCH", side.Arch}, [2]string{side.prefix + "VARIANT", side.Variant})
+	}
+	return append(list, [2]string{"TARGETSTAGE", stage})
+}
+
+// targetName is TARGETSTAGE: what the caller asked for, else the last stage's name.
+func (b *build) targetName() string {
+	return first(b.o.Target, b.plan.Stages[len(b.plan.Stages)-1].Name, "default")
+}
+
+// sources are what a stage is made from (plan.Sources).
+func (b *build) sources(i int) (plan.Sources, error) {
 	st := b.plan.Stages[i]
-	name, err := expandWord(b.plan.Escape, st.BaseName, b.global)
-	if err == nil && name == "" {
-		err = fmt.Errorf("base name (%s) should not be blank", st.BaseName)
+	var s plan.Sources
+	var err error
+	if s.Base, err = b.baseName(i); err != nil {
+		return s, err
 	}
-	if err != nil {
-		return "", b.plan.At(st.Location, err)
+	if s.After, err = b.global.Expand(st.After); err != nil {
+		return s, b.plan.At(st.Location, err)
 	}
-	return name, nil
-}
-
-func (st *stage) exposeWords(c *instructions.ExposeCommand) error {
-	var ports []string
-	for _, p := range c.Ports {
-		out, err := expandWord(st.b.plan.Escape, p, st.env)
-		if err != nil {
-			return err
-		}
-		ports = append(ports, strings.Fields(out)...)
-	}
-	c.Ports = ports
-	return nil
-}
-
-// arg declares build arguments: the caller's value, else the default here, else that of the global scope (dockerfile.md §3.4).
-func (st *stage) arg(c *instructions.ArgCommand) error {
-	for _, a := range c.Args {
-		st.b.used[a.Key] = true
-		st.args = append(st.args[:len(st.args):len(st.args)], a.Key)
-		value, ok := st.b.o.Args[a.Key]
-		switch {
-		case ok:
-		case a.Value != nil:
-			var err error
-			if value, err = expandWord(st.b.plan.Escape, *a.Value, st.env); err != nil {
-				return err
+	scope := b.static(i)
+	if k, ok := b.plan.Stage(s.Base, i); ok {
+		for _, c := range b.plan.Stages[k].Commands {
+			if on, ok := c.(*instructions.OnbuildCommand); ok {
+				if fired, err := plan.Instruction(on.Expression); err == nil { // what is wrong with it is said where it fires
+					s.Refs = append(s.Refs, scope.refs(fired)...)
+				}
 			}
-			ok = true
-		default:
-			value, ok = getenv(st.b.global, a.Key)
 		}
-		if ok {
-			st.env = setenv(st.env, a.Key, value)
+	}
+	for _, c := range st.Commands {
+		s.Refs = append(s.Refs, scope.refs(c)...)
+		scope.follow(c, b.o.Args, b.global.Env)
+	}
+	return s, nil
+}
+
+// A static scope is what can be known of variables before anything is pulled: the names that --from and from= hold
+// are expanded with it, to know what a stage needs.
+type static struct{ expand.Scope }
+
+func (b *build) static(i int) *static {
+	s := &static{expand.Scope{Escape: b.plan.Escape}}
+	if name, err := b.baseName(i); err == nil {
+		if k, ok := b.plan.Stage(name, i); ok {
+			s = b.static(k)
+			for _, c := range b.plan.Stages[k].Commands {
+				s.follow(c, b.o.Args, b.global.Env)
+			}
 		}
+	}
+	return s
+}
+
+// follow does what an instruction does to the scope; errors are said when the instruction is executed.
+func (s *static) follow(c instructions.Command, given map[string]string, outer []string) {
+	switch c := c.(type) {
+	case *instructions.ArgCommand:
+		_ = s.Arg(c, given, outer)
+	case *instructions.EnvCommand:
+		before := s.Scope
+		for _, kv := range c.Env {
+			key, err1 := before.Expand(kv.Key)
+			value, err2 := before.Expand(kv.Value)
+			if err1 == nil && err2 == nil {
+				s.Set(key, value)
+			}
+		}
+	}
+}
+
+func (s *static) refs(c instructions.Command) []plan.Ref {
+	list := plan.Refs(c)
+	for i, r := range list {
+		if name, err := s.Expand(r.Name); err == nil && name != "" {
+			list[i].Name = name
+		}
+	}
+	return list
+}
+
+// arg is ARG: the caller's value, else the default here, else that of the global scope.
+func (st *stage) arg(c *instructions.ArgCommand) error {
+	if err := st.scope.Arg(c, st.b.o.Args, st.b.global.Env); err != nil {
+		return err
 	}
 	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + text(c), EmptyLayer: true})
 	return nil
+}
+
+// declared are the names of all ARGs of the global scope, of the stages that were built and of the triggers that fired there.
+func (b *build) declared() map[string]bool {
+	used := map[string]bool{}
+	see := func(c instructions.Command) {
+		if arg, ok := c.(*instructions.ArgCommand); ok {
+			for _, a := range arg.Args {
+				used[a.Key] = true
+			}
+		}
+	}
+	for i := range b.plan.Global {
+		see(&b.plan.Global[i])
+	}
+	for i, st := range b.done {
+		for _, c := range append(st.fired, b.plan.Stages[i].Commands...) {
+			see(c)
+		}
+	}
+	for _, kv := range automatic(builder.Platform{}, builder.Platform{}, "") {
+		used[kv[0]] = true
+	}
+	return used
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
@@ -21,9 +22,9 @@ type stage struct {
 	cfg     *config.Image
 	base    *builder.Image // the outside image at the bottom, nil for scratch
 	baseRef string
-	env     []string // what words are expanded with and RUN gets: ENV and ARG, the last writer wins
-	args    []string // names declared by ARG
-	top     string   // layer
+	scope   expand.Scope           // what words are expanded with and RUN gets
+	fired   []instructions.Command // ONBUILD of the base
+	top     string                 // layer
 	cmdSet  bool
 	touched bool // an instruction has been executed
 	newFrom int  // the first history entry of this build
@@ -56,43 +57,6 @@ func (b *build) stage(ctx context.Context, i int) (err error) {
 		return err
 	}
 	b.done[i] = st
-	return nil
-}
-
-// from starts the stage: on an earlier stage, an image, or nothing.
-func (st *stage) from(ctx context.Context) error {
-	b := st.b
-	name, err := b.baseName(st.def.Index)
-	if err != nil {
-		return err
-	}
-	shown := "FROM " + name
-	if st.def.Name != "" {
-		shown += " AS " + st.def.Name
-	}
-	b.say(st, "STEP 1/%d: %s", len(st.def.Commands)+1, shown)
-	if k, ok := b.plan.Stage(name, st.def.Index); ok {
-		from := b.done[k]
-		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
-		st.env, st.args, st.touched = from.env, from.args, from.touched
-		return nil
-	}
-	if st.cfg, st.base, err = b.baseImage(ctx, name); err != nil {
-		return err
-	}
-	if st.base != nil {
-		st.top, st.baseRef = st.base.TopLayer(), name
-	}
-	st.env, st.newFrom = st.cfg.Config.Env, len(st.cfg.History)
-	if _, ok := st.cfg.Config.Getenv("PATH"); !ok {
-		st.cfg.Config.Env = append(st.cfg.Config.Env, "PATH="+config.DefaultPath)
-		st.env = st.cfg.Config.Env
-	}
-	for k, v := range b.o.Args {
-		if isProxy(k) {
-			st.env = setenv(setenv(st.env, strings.ToLower(k), v), strings.ToUpper(k), v)
-		}
-	}
 	return nil
 }
 

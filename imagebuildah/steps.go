@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/cache"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 )
 
 // supported refuses what cannot be honoured, before anything is done.
@@ -128,10 +129,10 @@ func (st *stage) single(ctx context.Context, do func(*builder.Workspace) error) 
 
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
-	if err := c.Expand(func(w string) (string, error) { return expandWord(st.b.plan.Escape, w, st.env) }); err != nil {
+	if err := c.Expand(st.scope.Expand); err != nil {
 		return err
 	}
-	o := builder.RunOptions{Env: st.env, Stdio: builder.Stdio{Out: st.b.o.Out, Err: st.b.o.Err}}
+	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.b.o.Out, Err: st.b.o.Err}}
 	switch instructions.GetNetwork(c) {
 	case instructions.NetworkNone:
 		o.Sandbox.Namespaces.Network = "none"
@@ -144,7 +145,7 @@ func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
 		Options: []string{string(o.Sandbox.Namespaces.Network), fmt.Sprint(st.b.o.Box)}}
-	return st.layerStep(ctx, in, st.argText()+strings.Join(args, " "), func(w *builder.Workspace) error {
+	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) error {
 		if script != "" {
 			file, err := scriptFile(script)
 			if err != nil {
@@ -157,30 +158,29 @@ func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
 	})
 }
 
-// visible is the environment without the proxies that no ARG declares: they change no result.
+// visible is what decides the result of RUN: the environment without proxies that no ARG declares.
 func (st *stage) visible() []string {
-	env := slices.DeleteFunc(slices.Clone(st.env), func(kv string) bool {
-		k, _, _ := strings.Cut(kv, "=")
-		return isProxy(k) && !slices.Contains(st.args, k)
-	})
+	env := slices.Clone(st.scope.Env)
 	slices.Sort(env)
 	return env
 }
 
-// argText is what history says of declared arguments that have a value: "|N A=1 B=2 ".
-func (st *stage) argText() string {
-	var list []string
-	names := slices.Clone(st.args)
-	slices.Sort(names)
-	for _, k := range slices.Compact(names) {
-		if v, ok := getenv(st.env, k); ok {
-			list = append(list, k+"="+v)
+// runEnv is the environment of RUN: the scope's, and the proxies given as build arguments, in both spellings of their names
+// (dockerfile.md §3.6).
+func (st *stage) runEnv() []string {
+	env := st.scope.Env
+	for k, v := range st.b.o.Args {
+		if !expand.IsProxy(k) {
+			continue
+		}
+		for _, name := range []string{strings.ToLower(k), strings.ToUpper(k)} {
+			_, given := st.b.o.Args[name]
+			if _, ok := expand.Get(env, name); !ok && (name == k || !given) {
+				env = expand.Set(env, name, v)
+			}
 		}
 	}
-	if len(list) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("|%d %s ", len(list), strings.Join(list, " "))
+	return env
 }
 
 // commandLine is what RUN runs (dockerfile.md §2.8): a here-document alone is the command, or with "#!" a script, which is
@@ -252,7 +252,7 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.context, o)
 	}
 	o.KeepOwner = true
-	from, err := expandWord(st.b.plan.Escape, c.From, st.env)
+	from, err := st.scope.Expand(c.From)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -24,11 +23,21 @@ type Plan struct {
 	lines  []string
 }
 
-// Stage is one stage. Needs are the indices of the earlier stages it takes something from, its base first.
+// Stage is one stage.
 type Stage struct {
 	instructions.Stage
 	Index int
-	Needs []int
+	// After names an earlier stage that is built before this one for its effects only, unexpanded (FROM --after).
+	After    string
+	nameText string // of the name, until Resolve
+}
+
+// Label names the stage in messages.
+func (s *Stage) Label() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return fmt.Sprintf("stage-%d", s.Index)
 }
 
 // A SourceError is an error with the place in the file that it is about.
@@ -64,6 +73,10 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 		return nil, p.located(err)
 	}
 	p.Escape = res.EscapeToken
+	froms, err := prepare(res.AST)
+	if err != nil {
+		return nil, p.located(err)
+	}
 	stages, global, err := instructions.Parse(res.AST, nil)
 	if err != nil {
 		return nil, p.located(err)
@@ -73,7 +86,11 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	}
 	p.Global = global
 	for i, s := range stages {
-		p.Stages = append(p.Stages, Stage{Stage: s, Index: i})
+		st := Stage{Stage: s, Index: i, After: froms[i].after, nameText: froms[i].name}
+		if st.nameText != "" {
+			st.Name = "" // until Resolve
+		}
+		p.Stages = append(p.Stages, st)
 	}
 	return p, nil
 }
@@ -122,47 +139,4 @@ func (p *Plan) Stage(name string, before int) (int, bool) {
 		return n, true
 	}
 	return 0, false
-}
-
-// Target returns the index of the stage to build: by name or number, or the last one.
-func (p *Plan) Target(name string) (int, error) {
-	if name == "" {
-		return len(p.Stages) - 1, nil
-	}
-	if i, ok := p.Stage(name, len(p.Stages)); ok {
-		return i, nil
-	}
-	return 0, fmt.Errorf("the target %q was not found in the provided Dockerfile", name)
-}
-
-// Needed lists the stages that a target needs, itself last, each behind those that it needs. base is the expanded name that a
-// stage is built on.
-func (p *Plan) Needed(target int, base func(int) (string, error)) ([]int, error) {
-	var order []int
-	var visit func(int) error
-	visit = func(i int) error {
-		if slices.Contains(order, i) {
-			return nil
-		}
-		from, err := base(i)
-		if err != nil {
-			return err
-		}
-		names := []string{from}
-		for _, c := range p.Stages[i].Commands {
-			if cp, ok := c.(*instructions.CopyCommand); ok && cp.From != "" {
-				names = append(names, cp.From)
-			}
-		}
-		for _, n := range names {
-			if k, ok := p.Stage(n, i); ok {
-				if err := visit(k); err != nil {
-					return err
-				}
-			}
-		}
-		order = append(order, i)
-		return nil
-	}
-	return order, visit(target)
 }

@@ -13,19 +13,52 @@ func TestNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := func(i int) (string, error) { return p.Stages[i].BaseName, nil }
 	for target, want := range map[string][]int{"": {0, 1, 3}, "b": {0, 1}, "A": {0}, "2": {2}} {
 		i, err := p.Target(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.Needed(i, base)
+		got, err := p.Needed(i, written(p))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %v, %v, want %v", target, got, err, want)
 		}
 	}
 	if _, err := p.Target("nope"); err == nil {
 		t.Error("a target that is not there was found")
+	}
+}
+
+// written are the sources of a plan without variables.
+func written(p *Plan) func(int) (Sources, error) {
+	return func(i int) (Sources, error) {
+		s := Sources{Base: p.Stages[i].BaseName, After: p.Stages[i].After}
+		for _, c := range p.Stages[i].Commands {
+			s.Refs = append(s.Refs, Refs(c)...)
+		}
+		return s, nil
+	}
+}
+
+// What names no stage that is built before is refused before anything is pulled.
+func TestNeededErrors(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"FROM scratch AS a\nCOPY --from=b x y\nFROM scratch AS b\nFROM a":        `cannot copy from stage "b", it needs to be defined before current stage "a"`,
+		"FROM scratch\nCOPY --from=1 x y":                                        "invalid stage index 1",
+		"FROM scratch\nCOPY --from=0 x y":                                        "needs to be defined before",
+		"FROM scratch AS a\nCOPY --from=a x y":                                   "COPY --from=a: no stage or image found with that name",
+		"FROM scratch AS a\nRUN --mount=from=b,target=/x y\nFROM a AS b\nFROM a": `cannot mount from stage "b"`,
+		"FROM --after=x scratch":                                                 `FROM --after=x: stage "x" not found`,
+		"FROM --after=a scratch AS a":                                            "FROM --after=a: cannot depend on later stage",
+	} {
+		p, err := Parse("f", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Needed(len(p.Stages)-1, written(p))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
 	}
 }
 
@@ -57,7 +90,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if i, err := p.Target(""); err == nil {
-			_, _ = p.Needed(i, func(i int) (string, error) { return p.Stages[i].BaseName, nil })
+			_, _ = p.Needed(i, written(p))
 		}
 	})
 }

@@ -1,0 +1,142 @@
+// Package expand replaces variables in the words of a Dockerfile and keeps their scopes: the global one before the first
+// FROM and that of each stage (dockerfile.md §3). It is pure.
+package expand
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// maxSize bounds what a word may become: a few lines that double a variable each would fill the memory.
+const maxSize = 1 << 20
+
+// Scope is what variables mean at one place of a Dockerfile: a value, changed by ENV and ARG from line to line.
+type Scope struct {
+	// Escape is the escape character of the file.
+	Escape rune
+	// Env are the variables as "K=V", each name once: the last writer wins, be it ENV or ARG.
+	Env []string
+	// Declared are the names of ARG instructions, with or without a value, in the order of the file.
+	Declared []string
+}
+
+// Word replaces the variables of a word and removes its quotes. unset are the names that have no value and were not
+// declared, sorted.
+func (s *Scope) Word(word string) (out string, unset []string, err error) {
+	res, err := shell.NewLex(s.Escape).ProcessWordWithMatches(word, shell.EnvsFromSlice(s.Env))
+	for name := range res.Unmatched {
+		if !slices.Contains(s.Declared, name) {
+			unset = append(unset, name)
+		}
+	}
+	slices.Sort(unset)
+	return res.Result, unset, bounded(res.Result, err)
+}
+
+// Expand is Word for who does not care about unset names.
+func (s *Scope) Expand(word string) (string, error) {
+	out, _, err := s.Word(word)
+	return out, err
+}
+
+// Words is Expand with the result split at blanks that are not quoted (EXPOSE).
+func (s *Scope) Words(word string) ([]string, error) {
+	list, err := shell.NewLex(s.Escape).ProcessWords(word, shell.EnvsFromSlice(s.Env))
+	return list, bounded(strings.Join(list, " "), err)
+}
+
+// Body expands the body of a here-document: quotes stay, and the backslash is the escape character whatever the
+// file says (dockerfile.md §2.8).
+func (s *Scope) Body(text string) (string, error) {
+	lex := shell.NewLex('\\')
+	lex.SkipProcessQuotes = true
+	out, _, err := lex.ProcessWord(text, shell.EnvsFromSlice(s.Env))
+	return out, bounded(out, err)
+}
+
+func bounded(out string, err error) error {
+	if err == nil && len(out) > maxSize {
+		err = errors.New("the value is larger than 1 MiB after expansion")
+	}
+	return err
+}
+
+// Set sets a variable, as ENV does.
+func (s *Scope) Set(key, value string) { s.Env = Set(s.Env, key, value) }
+
+// Arg does an ARG instruction, whose names see each other from left to right: the caller's value, else the default, else
+// that of the outer scope, else the name is declared without a value. A default that is not used is not looked at.
+func (s *Scope) Arg(c *instructions.ArgCommand, given map[string]string, outer []string) error {
+	for _, a := range c.Args {
+		value, ok := given[a.Key]
+		switch {
+		case ok:
+		case a.Value != nil:
+			var err error
+			if value, err = s.Expand(*a.Value); err != nil {
+				return err
+			}
+			ok = true
+		default:
+			value, ok = Get(outer, a.Key)
+		}
+		s.Declared = append(s.Declared[:len(s.Declared):len(s.Declared)], a.Key)
+		if ok {
+			s.Set(a.Key, value)
+		}
+	}
+	return nil
+}
+
+// History is what the history says of the declared arguments in front of a command, "|2 A=1 B=2 ": those that have a value,
+// sorted, or nothing.
+func (s *Scope) History() string {
+	var list []string
+	names := slices.Clone(s.Declared)
+	slices.Sort(names)
+	for _, k := range slices.Compact(names) {
+		if v, ok := Get(s.Env, k); ok {
+			list = append(list, k+"="+v)
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("|%d %s ", len(list), strings.Join(list, " "))
+}
+
+// Set returns env with a variable set, in place if it is there. The argument stays as it is.
+func Set(env []string, key, value string) []string {
+	env = slices.Clone(env)
+	for i, kv := range env {
+		if strings.HasPrefix(kv, key+"=") {
+			env[i] = key + "=" + value
+			return env
+		}
+	}
+	return append(env, key+"="+value)
+}
+
+// Get looks up a variable.
+func Get(env []string, key string) (string, bool) {
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, key+"="); ok {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// IsProxy tells the build arguments that RUN gets without an ARG (dockerfile.md §3.6).
+func IsProxy(key string) bool {
+	switch strings.ToLower(key) {
+	case "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,150 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/util/suggest"
+)
+
+// Target returns the index of the stage to build: by name or number, or the last one.
+func (p *Plan) Target(name string) (int, error) {
+	if name == "" {
+		return len(p.Stages) - 1, nil
+	}
+	if i, ok := p.Stage(name, len(p.Stages)); ok {
+		return i, nil
+	}
+	var names []string
+	for _, s := range p.Stages {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return 0, suggest.WrapError(fmt.Errorf("the target %q was not found in the provided Dockerfile", name), name, names, true)
+}
+
+// A Ref is what an instruction takes files from: a stage, an image or a context, by its name as written.
+type Ref struct {
+	Name  string
+	Mount string // target of the mount that names it, empty for COPY --from
+}
+
+// Refs are the sources that an instruction names.
+func Refs(c instructions.Command) []Ref {
+	switch c := c.(type) {
+	case *instructions.CopyCommand:
+		if c.From != "" {
+			return []Ref{{Name: c.From}}
+		}
+	case *instructions.RunCommand:
+		var list []Ref
+		for _, m := range instructions.GetMounts(c) {
+			if m.From != "" {
+				list = append(list, Ref{Name: m.From, Mount: "a mount"})
+			}
+		}
+		return list
+	}
+	return nil
+}
+
+// Find returns the stage that a source of stage i means. ok is false for what is no stage: an image or a context. To name a
+// stage that is not built before is an error (dockerfile.md §4.2).
+func (p *Plan) Find(r Ref, i int) (k int, ok bool, err error) {
+	if k, ok := p.Stage(r.Name, i); ok {
+		return k, true, nil
+	}
+	later := fmt.Errorf("cannot copy from stage %q, it needs to be defined before current stage %q", r.Name, p.Stages[i].Label())
+	if r.Mount != "" {
+		later = fmt.Errorf("cannot mount from stage %q, stage needs to be defined before current command", r.Name)
+	}
+	if n, err := strconv.Atoi(r.Name); err == nil {
+		if n < 0 || n >= len(p.Stages) {
+			return 0, false, fmt.Errorf("invalid stage index %s", r.Name)
+		}
+		return 0, false, later
+	}
+	if own := p.Stages[i].Name; own != "" && strings.EqualFold(own, r.Name) && r.Mount == "" {
+		return 0, false, fmt.Errorf("COPY --from=%s: no stage or image found with that name", r.Name)
+	}
+	for _, s := range p.Stages[i:] {
+		if s.Name != "" && strings.EqualFold(s.Name, r.Name) {
+			return 0, false, later
+		}
+	}
+	return 0, false, nil
+}
+
+// Sources says what a stage is made from, expanded.
+type Sources struct {
+	Base  string // of FROM
+	After string // of FROM --after
+	Refs  []Ref  // of its instructions and of the triggers that fire in it
+}
+
+// Needed lists the stages that a target needs, itself last, each behind those that it needs.
+func (p *Plan) Needed(target int, sources func(int) (Sources, error)) ([]int, error) {
+	var order []int
+	var visit func(int) error
+	visit = func(i int) error {
+		if slices.Contains(order, i) {
+			return nil
+		}
+		needs, err := p.Needs(i, sources)
+		if err != nil {
+			return err
+		}
+		for _, k := range needs {
+			if err := visit(k); err != nil {
+				return err
+			}
+		}
+		order = append(order, i)
+		return nil
+	}
+	return order, visit(target)
+}
+
+// Needs are the stages that a stage needs directly.
+func (p *Plan) Needs(i int, sources func(int) (Sources, error)) (list []int, err error) {
+	from, err := sources(i)
+	if err != nil {
+		return nil, err
+	}
+	if k, ok := p.Stage(from.Base, i); ok {
+		list = append(list, k)
+	}
+	if from.After != "" {
+		k, err := p.after(from.After, i)
+		if err != nil {
+			return nil, p.At(p.Stages[i].Location, err)
+		}
+		list = append(list, k)
+	}
+	for _, r := range from.Refs {
+		k, ok, err := p.Find(r, i)
+		if err != nil {
+			return nil, p.At(p.Stages[i].Location, err)
+		}
+		if ok {
+			list = append(list, k)
+		}
+	}
+	return list, nil
+}
+
+// after finds the stage that FROM --after names (exact.md §4.1.1).
+func (p *Plan) after(name string, i int) (int, error) {
+	k, ok := p.Stage(name, i)
+	switch own := p.Stages[i].Name; {
+	case ok:
+		return k, nil
+	case own != "" && strings.EqualFold(own, name), name == strconv.Itoa(i):
+		return 0, fmt.Errorf("FROM --after=%s: cannot depend on later stage", name)
+	}
+	return 0, fmt.Errorf("FROM --after=%s: stage %q not found", name, name)
+}
