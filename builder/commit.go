@@ -85,7 +85,9 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		top = res.ID
 		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, res.DiffID)
 	}
-	c.addHistory(cfg, o.Output, res.ID == "")
+	created := c.s.created(o.Output)
+	cfg.Created = &created
+	c.addHistory(cfg, o.Output, created, res.ID == "")
 	if len(o.AddFiles) > 0 {
 		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
 			return nil, "", err
@@ -95,11 +97,11 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 }
 
 // addHistory appends the entries of this commit (containers.md §11.3).
-func (c *Container) addHistory(cfg *config.Image, o Output, empty bool) {
+func (c *Container) addHistory(cfg *config.Image, o Output, created time.Time, empty bool) {
 	if len(cfg.RootFS.DiffIDs) > 1 && len(cfg.History) == 0 && !empty && len(c.cfg.RootFS.DiffIDs) > 0 {
 		return // the base has layers but no history; counts must match
 	}
-	first, created := len(cfg.History), c.s.created(o)
+	first := len(cfg.History)
 	cfg.History = append(cfg.History, c.rec.PrependedEmptyLayers...)
 	cfg.History = append(cfg.History, config.History{
 		Created: &created, CreatedBy: c.createdBy(), Author: cfg.Author, Comment: c.rec.HistoryComment, EmptyLayer: empty,
