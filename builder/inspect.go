@@ -15,6 +15,13 @@ func (c *Container) Inspect() (*View, error) { return c.rec.View() }
 
 // Inspect returns what inspect shows of the image.
 func (i *Image) Inspect(ctx context.Context, typed string) (*View, error) {
+	if x := i.Index(); x != nil {
+		host, err := i.s.hostImage(ctx, x, PullOptions{Policy: PullNever})
+		if err != nil {
+			return nil, err
+		}
+		return host.Inspect(ctx, typed)
+	}
 	cfg, err := i.Config(ctx)
 	if err != nil {
 		return nil, err

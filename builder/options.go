@@ -250,7 +250,11 @@ type PushOptions struct {
 	Registry    Registry
 	Format      string // oci, v2s1, v2s2; empty is the image's own
 	Compression Compression
-	Report      io.Writer
+	// AddCompression are further compressions that every image of a list is to exist in.
+	AddCompression []string
+	// ListOnly pushes a list without its images: the destination has them already.
+	ListOnly bool
+	Report   io.Writer
 }
 
 // WorkspaceOptions controls a workspace.

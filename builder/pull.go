@@ -34,6 +34,11 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, er
 	if err != nil && !errors.Is(err, ErrNoImage) {
 		return nil, err
 	}
+	if local != nil && o.Policy != PullAlways && o.Policy != PullNewer {
+		if x := s.image(local).Index(); x != nil {
+			return s.hostImage(ctx, x, o)
+		}
+	}
 	if local != nil && s.satisfies(ctx, local, o) {
 		return s.image(local), nil
 	}

@@ -6,28 +6,60 @@ import (
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/pkg/compression"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Push copies a local image to dest, TRANSPORT:REST or a registry's name, and returns the digest of the
-// manifest as it was written there (cli.md §10.3).
-func (s *Store) Push(ctx context.Context, nameOrID, dest string, o PushOptions) (digest.Digest, error) {
-	img, err := s.findImage(nameOrID)
+// Push copies an image or a list to dest, TRANSPORT:REST or a registry's name, and returns the digest of the manifest as
+// it was written there (cli.md §10.3). The source is a name in local storage, or TRANSPORT:REST: then content streams from one
+// place to the other and nothing is stored here. A list is pushed as a list, with its images.
+func (s *Store) Push(ctx context.Context, source, dest string, o PushOptions) (digest.Digest, error) {
+	src, err := parseTransport(source)
 	if err != nil {
 		return "", err
 	}
-	ref, err := destination(dest)
+	to, err := destination(dest)
 	if err != nil {
 		return "", err
 	}
-	return s.push(ctx, s.image(img), ref, o, true)
+	if src != nil {
+		return s.relay(ctx, src, to, o)
+	}
+	rec, err := s.findImage(source)
+	if err != nil {
+		return "", err
+	}
+	x := s.image(rec).Index()
+	if x == nil {
+		return s.push(ctx, s.image(rec), to, o, true)
+	}
+	if !takesLists(to) {
+		img, err := s.hostImage(ctx, x, PullOptions{Registry: o.Registry, Report: o.Report})
+		if err != nil {
+			return "", err
+		}
+		return s.push(ctx, img, to, o, true)
+	}
+	return s.pushIndex(ctx, x, to, o)
 }
 
-// push copies an image out. compressing is whether layers are compressed when o does not say.
-func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference, o PushOptions, compressing bool) (digest.Digest, error) {
-	format, err := manifestType(o.Format)
+// PushIndex is Push for a list only: anything else of that name is an error.
+func (s *Store) PushIndex(ctx context.Context, name, dest string, o PushOptions) (digest.Digest, error) {
+	x, err := s.Index(name)
+	if err != nil {
+		return "", err
+	}
+	to, err := destination(dest)
+	if err != nil {
+		return "", err
+	}
+	return s.pushIndex(ctx, x, to, o)
+}
+
+func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReference, o PushOptions) (digest.Digest, error) {
+	src, err := s.indexRef(x)
 	if err != nil {
 		return "", err
 	}
@@ -35,7 +67,18 @@ func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference,
 	if err != nil {
 		return "", err
 	}
-	if err := compress(sys, o.Compression, compressing || !isLocalTransport(dest)); err != nil {
+	from := *sys
+	from.DockerAuthConfig = nil // meant for the destination; entries may be anywhere
+	if err := compress(sys, o.Compression, true); err != nil {
+		return "", err
+	}
+	return s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys})
+}
+
+// push copies an image out. compressing is whether layers are compressed when o does not say.
+func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference, o PushOptions, compressing bool) (digest.Digest, error) {
+	sys, err := s.system(o.Registry, Platform{})
+	if err != nil {
 		return "", err
 	}
 	src, err := s.storageRef(img.ID())
@@ -45,14 +88,66 @@ func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference,
 	if dest, err = named(dest, img); err != nil {
 		return "", err
 	}
-	raw, err := s.transfer(ctx, dest, src, o.Registry, copy.Options{
-		SourceCtx: &s.sys, DestinationCtx: sys, ReportWriter: report(o.Report), ForceManifestMIMEType: format,
-		ForceCompressionFormat: o.Compression.Force || o.Compression.Format != "",
-	})
+	if err := compress(sys, o.Compression, compressing || !isLocalTransport(dest)); err != nil {
+		return "", err
+	}
+	return s.send(ctx, dest, src, o, copy.Options{SourceCtx: &s.sys, DestinationCtx: sys})
+}
+
+// send copies src, which may be a list, to dest in the format that o asks for. Contexts, compression included, are in co.
+func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o PushOptions, co copy.Options) (digest.Digest, error) {
+	var err error
+	if co.ForceManifestMIMEType, err = manifestType(o.Format); err != nil {
+		return "", err
+	}
+	if co.EnsureCompressionVariantsExist, err = variants(o.AddCompression); err != nil {
+		return "", err
+	}
+	co.ReportWriter = report(o.Report)
+	co.ForceCompressionFormat = o.Compression.Format != ""
+	co.ImageListSelection = copy.CopyAllImages
+	if o.ListOnly {
+		co.ImageListSelection = copy.CopySpecificImages
+	}
+	if !takesLists(dest) {
+		co.ImageListSelection = copy.CopySystemImage
+	}
+	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
 	if err != nil {
-		return "", fmt.Errorf("pushing %s to %s:%s: %w", img.ID()[:12], dest.Transport().Name(), dest.StringWithinTransport(), err)
+		return "", fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
 	}
 	return manifest.Digest(raw)
+}
+
+// takesLists tells whether a destination can hold a list.
+func takesLists(dest types.ImageReference) bool {
+	switch dest.Transport().Name() {
+	case "docker", "dir", "oci", "oci-archive":
+		return true
+	}
+	return false
+}
+
+// shortText names a source in messages: a local image by its short ID.
+func shortText(ref types.ImageReference) string {
+	text := refText(ref)
+	if id := localImage(text); id != "" {
+		return id[:12]
+	}
+	return text
+}
+
+// variants reads the values of --add-compression.
+func variants(formats []string) ([]copy.OptionCompressionVariant, error) {
+	var list []copy.OptionCompressionVariant
+	for _, f := range formats {
+		alg, err := compression.AlgorithmByName(f)
+		if err != nil {
+			return nil, fmt.Errorf("compression format %q: %w", f, err)
+		}
+		list = append(list, copy.OptionCompressionVariant{Algorithm: alg})
+	}
+	return list, nil
 }
 
 // named gives an archive without a name the name of the image, as only this transport's archives lose
@@ -63,6 +158,22 @@ func named(dest types.ImageReference, img *Image) (types.ImageReference, error) 
 		return dest, nil
 	}
 	return dest.Transport().ParseReference(dest.StringWithinTransport() + ":" + names[0])
+}
+
+// hostImage returns the image of a list for a platform, fetching it if it is elsewhere.
+func (s *Store) hostImage(ctx context.Context, x *Index, o PullOptions) (*Image, error) {
+	e, err := x.list.Choose(o.Platform.OS, o.Platform.Arch, o.Platform.Variant)
+	if err != nil {
+		return nil, err
+	}
+	place := x.where[e.Digest]
+	if id := localImage(place); id != "" {
+		return s.Image(id)
+	}
+	if place == "" {
+		return nil, fmt.Errorf("manifest list %s does not say where %s is", x.rec.ID, e.Digest)
+	}
+	return s.Pull(ctx, place, o)
 }
 
 func manifestType(format string) (string, error) {

@@ -65,11 +65,7 @@ func (s *Store) Policy(file string) (*signature.Policy, string, error) {
 
 // transfer copies one image, retrying after network failures as r says. Messages go to report.
 func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r Registry, o copy.Options) ([]byte, error) {
-	policy, _, err := s.Policy(r.PolicyFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading signature policy: %w", err)
-	}
-	pc, err := signature.NewPolicyContext(policy)
+	pc, err := s.policyContext(r)
 	if err != nil {
 		return nil, err
 	}

@@ -149,7 +149,12 @@ func match(ctx context.Context, s *builder.Store, i *builder.Image, key, value s
 		return i.Created().After(other.Created()), nil
 	case "reference":
 		return slices.ContainsFunc(i.Names(), func(n string) bool { return referenceMatches(value, n) }), nil
+	case "manifest":
+		return (i.Index() != nil) == (value == "true"), nil
 	case "label":
+		if i.Index() != nil {
+			return false, nil
+		}
 		cfg, err := i.Config(ctx)
 		if err != nil {
 			return false, err

@@ -30,8 +30,15 @@ func newInspectCmd(g *globals) *cobra.Command {
 		}}
 	fs := cmd.Flags()
 	fs.StringVarP(&format, "format", "f", "", "Go `template`")
-	fs.StringVarP(&kind, "type", "t", "container", "look for a container or an image")
+	fs.StringVarP(&kind, "type", "t", "container", "look for a container, an image or a manifest list (manifest)")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		if x := list(s, args[0], kind, fs.Changed("type")); x != nil {
+			raw, err := x.JSON()
+			if err != nil {
+				return err
+			}
+			return g.printIndented(raw)
+		}
 		v, err := inspect(ctx, s, args[0], kind, fs.Changed("type"))
 		if err != nil {
 			return err
@@ -54,6 +61,21 @@ func newInspectCmd(g *globals) *cobra.Command {
 	return cmd
 }
 
+// list returns the manifest list that inspect is to show: one asked for by type, or what is no container and no image.
+func list(s *builder.Store, name, kind string, exact bool) *builder.Index {
+	if exact && kind != "manifest" {
+		return nil
+	}
+	if _, err := s.Container(name); err == nil && !exact {
+		return nil
+	}
+	x, err := s.Index(name)
+	if err != nil {
+		return nil
+	}
+	return x
+}
+
 func inspect(ctx context.Context, s *builder.Store, name, kind string, exact bool) (*builder.View, error) {
 	if kind == "container" {
 		c, err := s.Container(name)
@@ -63,8 +85,11 @@ func inspect(ctx context.Context, s *builder.Store, name, kind string, exact boo
 		if exact || !errors.Is(err, builder.ErrNoContainer) {
 			return nil, err
 		}
+	} else if kind == "manifest" {
+		_, err := s.Index(name)
+		return nil, err
 	} else if kind != "image" {
-		return nil, fmt.Errorf("the only recognized types are %q and %q", "container", "image")
+		return nil, fmt.Errorf("the only recognized types are %q, %q and %q", "container", "image", "manifest")
 	}
 	img, err := s.Image(name)
 	if err != nil {

@@ -87,19 +87,7 @@ func newRmiCmd(g *globals) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var deleted []string
-		err = g.each(names, func(name string) error {
-			r, err := s.RemoveImage(name, force)
-			for _, n := range r.Untagged {
-				fmt.Fprintln(g.out, "untagged: "+n)
-			}
-			deleted = append(deleted, r.Deleted...)
-			return err
-		})
-		for _, id := range deleted {
-			fmt.Fprintln(g.out, id)
-		}
-		return err
+		return g.remove(names, func(name string) (builder.Removed, error) { return s.RemoveImage(name, force) })
 	})
 	return cmd
 }
