@@ -16,6 +16,7 @@ import (
 // rootBuilder makes the container's view of the file system and remembers what it made to mount on.
 type rootBuilder struct {
 	root    *rootfs.Root
+	mounted uint64   // the mount that the root file system is
 	null    *os.File // the host's /dev/null, pinned before anything is mounted
 	created []Stub
 	times   []Time
@@ -40,6 +41,9 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 		return b, err
 	}
 	defer b.root.Close()
+	if b.mounted, err = b.mountOf("/"); err != nil {
+		return b, fmt.Errorf("examining the root file system: %w", err)
+	}
 	for _, m := range req.Mounts {
 		if err := b.mount(m); err != nil {
 			return b, fmt.Errorf("mounting %s on %s: %w", m.Source, m.Target, err)
@@ -188,9 +192,27 @@ func (b *rootBuilder) target(name string, dir bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.created = append(b.created, Stub{path.Join(up, base), dir})
-	b.times = append(b.times, Time{up, info.Mtime})
+	in, err := b.mountOf(up)
+	if err != nil {
+		return nil, err
+	}
+	if in == b.mounted { // else it is in something mounted before, and not in the container's own tree
+		b.created = append(b.created, Stub{path.Join(up, base), dir})
+		b.times = append(b.times, Time{up, info.Mtime})
+	}
 	return b.root.OpenPath(name)
+}
+
+// mountOf identifies the mount that a path in the root is in.
+func (b *rootBuilder) mountOf(name string) (uint64, error) {
+	f, err := b.root.OpenPath(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var st unix.Statx_t
+	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st)
+	return st.Mnt_id, err
 }
 
 // devices fills the fresh /dev. Nodes are made where that is permitted, else the host's are bound.
@@ -221,26 +243,7 @@ func (b *rootBuilder) devices(extra []string) error {
 			return fmt.Errorf("%s: %w", d, err)
 		}
 	}
-	b.forgetDev()
 	return nil
-}
-
-// forgetDev drops the stubs that were made inside the fresh /dev: they go with it.
-func (b *rootBuilder) forgetDev() {
-	kept := b.created[:0]
-	for _, s := range b.created {
-		if path.Dir(s.Path) != "/dev" {
-			kept = append(kept, s)
-		}
-	}
-	b.created = kept
-	times := b.times[:0]
-	for _, t := range b.times {
-		if path.Clean(t.Path) != "/dev" {
-			times = append(times, t)
-		}
-	}
-	b.times = times
 }
 
 // readOnly binds a path on itself, read-only. What is not there needs no protection.

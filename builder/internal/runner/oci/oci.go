@@ -18,7 +18,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
-	"github.com/slipway-build/slipway/internal/runchild"
 )
 
 // Runner runs jobs with a runtime. Command is its name or path; empty takes crun, else runc. Flags are
@@ -35,11 +34,10 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err != nil {
 		return runner.Result{}, err
 	}
-	stubs, err := missing(j.Spec)
+	res, err := stubs(j.Spec)
 	if err != nil {
-		return runner.Result{}, err
+		return res, err
 	}
-	res := runner.Result{Created: stubs}
 	blob, err := json.Marshal(prepared(j.Spec))
 	if err != nil {
 		return res, err
@@ -103,19 +101,4 @@ func prepared(s *specs.Spec) *specs.Spec {
 	}
 	c.Linux = &linux
 	return &c
-}
-
-// missing lists the mount targets that the runtime will make.
-func missing(s *specs.Spec) ([]runchild.Stub, error) {
-	var list []runchild.Stub
-	for _, m := range s.Mounts {
-		if m.Destination == "/dev/shm" || strings.HasPrefix(m.Destination, "/dev/") {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(s.Root.Path, filepath.Clean("/"+m.Destination))); err != nil {
-			st, serr := os.Stat(m.Source)
-			list = append(list, runchild.Stub{Path: m.Destination, Dir: m.Type != "bind" || serr == nil && st.IsDir()})
-		}
-	}
-	return list, nil
 }
