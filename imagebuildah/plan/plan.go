@@ -64,7 +64,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	if len(text) > maxSize {
 		return nil, fmt.Errorf("reading %s: larger than %d bytes", name, maxSize)
 	}
-	p := &Plan{Name: name, lines: strings.Split(string(text), "\n")}
+	p := &Plan{Name: name, lines: strings.Split(strings.TrimRight(string(text), "\n"), "\n")}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("no contents in %q", name)
 	}
