@@ -49,7 +49,11 @@ func loopbackUp() error {
 
 // workdir makes the working directory if it is not there, owned by the user, and returns its real path.
 func workdir(req *Request) (string, error) {
-	root, err := rootfs.Open("/", rootfs.Ignore)
+	own := rootfs.Ignore
+	if len(req.Owners) > 0 {
+		own = rootfs.Record
+	}
+	root, err := rootfs.Open("/", own)
 	if err != nil {
 		return "", err
 	}
@@ -122,7 +126,7 @@ func restrict(req *Request) error {
 	if err := clearInheritable(); err != nil {
 		return fmt.Errorf("clearing inheritable capabilities: %w", err)
 	}
-	if req.NoNewPriv || len(req.Seccomp) > 0 && !haveSysAdmin() {
+	if req.NoNewPriv || len(req.Owners) > 0 || len(req.Seccomp) > 0 && !haveSysAdmin() {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("setting no_new_privs: %w", err)
 		}

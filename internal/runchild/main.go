@@ -67,6 +67,9 @@ func start(req *Request) (Report, int, error) {
 	if err := restrict(req); err != nil {
 		return rep, 0, err
 	}
+	if err := supervise(req.Owners); err != nil {
+		return rep, 0, err
+	}
 	pid, err := syscall.ForkExec(path, req.Argv, &syscall.ProcAttr{
 		Dir: dir, Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
 	})

@@ -30,6 +30,9 @@ type Request struct {
 	NoNewPriv bool
 	Seccomp   []byte // struct sock_filter array, native byte order; empty for none
 	Limits    []Limit
+	// Owners is the filter whose listener, sent on descriptor 5, lets a supervisor answer calls about owners (package
+	// owners); empty for none. Owners that this process itself sets are then recorded.
+	Owners []byte
 	Loopback  bool // a new network namespace: bring its loopback up
 	Devices   []string
 }

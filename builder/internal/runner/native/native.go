@@ -21,7 +21,11 @@ import (
 )
 
 // Runner is the built-in runner.
-type Runner struct{ Log *slog.Logger }
+type Runner struct {
+	Log *slog.Logger
+	// Owners makes the command see and set owners that this process cannot set (package owners).
+	Owners bool
+}
 
 // Run runs a job; see [runner.Runner].
 func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
@@ -38,9 +42,14 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	defer in.close()
 	defer out.close()
+	sup, err := supervise(r.Owners, req)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer sup.close()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
-		ExtraFiles:  []*os.File{in.r, out.w},
+		ExtraFiles:  append([]*os.File{in.r, out.w}, sup.files()...),
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
 		WaitDelay:   time.Second,
 	}
@@ -56,10 +65,12 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	begun := time.Now() //nolint:forbidigo // a duration for the log
+	sup.start(cmd.Process.Pid, r.Log)
 	res, err := converse(in.w, out.r, req)
 	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
 		err = fmt.Errorf("running the command: %w", werr)
 	}
+	err = errors.Join(err, sup.wait())
 	r.Log.Debug("process ended", "name", runchild.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
 	if ctx.Err() != nil {
 		return res, context.Cause(ctx)

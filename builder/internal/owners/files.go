@@ -1,0 +1,295 @@
+package owners
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// A file is one that a call is about, open with O_PATH, with what is meant to be its owner.
+type file struct {
+	fd       int
+	st       unix.Stat_t // as on disk
+	meant    rootfs.Override
+	recorded bool
+}
+
+func (f *file) close() { unix.Close(f.fd) }
+
+// file finds the file of a call.
+func (c *call) file(dirfd int, name string, nofollow, empty bool) (*file, error) {
+	fd, err := c.open(dirfd, name, nofollow, empty)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{fd: fd}
+	if err := unix.Fstat(fd, &f.st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	f.meant, f.recorded = c.s.record(f)
+	if !f.recorded {
+		f.meant = rootfs.Override{UID: int(f.st.Uid), GID: int(f.st.Gid), Mode: f.st.Mode & 0o7777}
+	}
+	return f, nil
+}
+
+// record reads a file's record, from memory where its file system keeps none.
+func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
+	if len(s.memory) > 0 {
+		if o, ok := s.memory[inode{uint64(f.st.Dev), f.st.Ino}]; ok {
+			return o, true
+		}
+	}
+	return rootfs.ReadOverride(f.fd, f.st.Mode)
+}
+
+// save writes it. Whoever is 0:0 on disk and meant to be needs none.
+func (s *Supervisor) save(f *file, o rootfs.Override) error {
+	key := inode{uint64(f.st.Dev), f.st.Ino}
+	if o.UID == int(f.st.Uid) && o.GID == int(f.st.Gid) && o.Device == 0 {
+		delete(s.memory, key)
+		if f.recorded {
+			rootfs.RemoveOverride(f.fd, f.st.Mode)
+		}
+		return nil
+	}
+	err := rootfs.WriteOverride(f.fd, f.st.Mode, o)
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
+		s.memory[key] = o // devpts, tmpfs of older kernels: not in the image anyway
+		return nil
+	}
+	return err
+}
+
+// chown gives a file to uid and gid (-1 leaves one). The real chown to the ids that it has already makes the kernel clear
+// setuid bits and capabilities as it would, and refuse what it would refuse.
+func (c *call) chown(dirfd int, name string, nofollow, empty bool, uid, gid int64) result {
+	f, err := c.file(dirfd, name, nofollow, empty)
+	if err != nil {
+		return failed(err)
+	}
+	defer f.close()
+	if !c.who().mayChown(f.meant.UID, f.meant.GID, uid, gid, c.has(unix.CAP_CHOWN)) {
+		return result{errno: unix.EPERM}
+	}
+	if !c.valid() {
+		return proceed()
+	}
+	if err := unix.Fchownat(f.fd, "", int(f.st.Uid), int(f.st.Gid), unix.AT_EMPTY_PATH); err != nil {
+		if !errors.Is(err, unix.EINVAL) { // an owner from outside the namespace
+			return failed(err)
+		}
+	}
+	o := f.meant
+	if uid >= 0 {
+		o.UID = int(uid)
+	}
+	if gid >= 0 {
+		o.GID = int(gid)
+	}
+	if err := unix.Fstat(f.fd, &f.st); err != nil {
+		return failed(err)
+	}
+	o.Mode = f.st.Mode & 0o7777
+	if err := c.s.save(f, o); err != nil {
+		return failed(err)
+	}
+	return done(0)
+}
+
+func (c *call) chownPath(dirfd, arg int, nofollow, empty bool) result {
+	name, err := c.text(c.n.args[arg])
+	if err != nil {
+		return failed(err)
+	}
+	return c.chown(dirfd, name, nofollow, empty, c.id(arg+1), c.id(arg+2))
+}
+
+func chown(c *call) result  { return c.chownPath(unix.AT_FDCWD, 0, false, false) }
+func lchown(c *call) result { return c.chownPath(unix.AT_FDCWD, 0, true, false) }
+func fchown(c *call) result { return c.chown(c.arg(0), "", false, true, c.id(1), c.id(2)) }
+func fchownat(c *call) result {
+	flags := c.arg(4)
+	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return result{errno: unix.EINVAL}
+	}
+	return c.chownPath(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0)
+}
+
+// chmod changes the permissions and keeps the record in step. Without a record the kernel does it alone.
+func (c *call) chmod(dirfd int, name string, nofollow, empty bool, mode uint32) result {
+	f, err := c.file(dirfd, name, nofollow, empty)
+	if err != nil {
+		return proceed()
+	}
+	defer f.close()
+	who := c.who()
+	if who.uid.fs != 0 && int(who.uid.fs) != f.meant.UID {
+		return result{errno: unix.EPERM}
+	}
+	if !f.recorded || f.st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return proceed()
+	}
+	if mode &= 0o7777; who.uid.fs != 0 && !who.member(f.meant.GID) {
+		mode &^= unix.S_ISGID
+	}
+	if !c.valid() {
+		return proceed()
+	}
+	if err := unix.Chmod(own(f.fd), mode); err != nil {
+		return failed(err)
+	}
+	f.meant.Mode = mode
+	if err := c.s.save(f, f.meant); err != nil {
+		return failed(err)
+	}
+	return done(0)
+}
+
+func (c *call) chmodPath(dirfd, arg int, nofollow, empty bool) result {
+	name, err := c.text(c.n.args[arg])
+	if err != nil {
+		return failed(err)
+	}
+	return c.chmod(dirfd, name, nofollow, empty, uint32(c.n.args[arg+1]))
+}
+
+func chmod(c *call) result    { return c.chmodPath(unix.AT_FDCWD, 0, false, false) }
+func fchmod(c *call) result   { return c.chmod(c.arg(0), "", false, true, uint32(c.n.args[1])) }
+func fchmodat(c *call) result { return c.chmodPath(c.arg(0), 1, false, false) }
+func fchmodat2(c *call) result {
+	flags := c.arg(3)
+	return c.chmodPath(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0)
+}
+
+// A place is where something is to be made: a name in an open directory.
+type place struct {
+	dir      int
+	name     string
+	uid, gid int // of what is made there
+	plain    bool
+}
+
+// place finds it. The result is not nil when the kernel shall decide alone: the name is none, or what it makes there
+// belongs to 0:0 anyway.
+func (c *call) place(dirfd int, name string) (*place, *result) {
+	p := proceed()
+	dir, base := path.Split(strings.TrimRight(name, "/"))
+	if base == "" || base == "." || base == ".." {
+		return nil, &p
+	}
+	at, err := c.open(dirfd, first(dir, "."), false, false)
+	if err != nil {
+		return nil, &p
+	}
+	f := &file{fd: at}
+	if err := unix.Fstat(at, &f.st); err != nil || f.st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		unix.Close(at)
+		return nil, &p
+	}
+	who := c.who()
+	w := &place{dir: at, name: base, uid: int(who.uid.fs), gid: int(who.gid.fs)}
+	if f.st.Mode&unix.S_ISGID != 0 {
+		w.gid = int(f.st.Gid)
+		if o, ok := c.s.record(f); ok {
+			w.gid = o.GID
+		}
+	}
+	w.plain = w.uid == 0 && w.gid == 0
+	return w, nil
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// make makes something at a name and gives it its owner.
+func (c *call) make(dirfd, arg int, device rootfs.Override, f func(p *place) error) result {
+	name, err := c.text(c.n.args[arg])
+	if err != nil {
+		return failed(err)
+	}
+	p, r := c.place(dirfd, name)
+	if r != nil {
+		return *r
+	}
+	defer unix.Close(p.dir)
+	if p.plain && device.Device == 0 || !c.valid() {
+		return proceed()
+	}
+	if err := f(p); err != nil {
+		return failed(err)
+	}
+	fd, err := unix.Openat(p.dir, p.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed(err)
+	}
+	defer unix.Close(fd)
+	if err := c.give(fd, p, device); err != nil {
+		return failed(err)
+	}
+	return done(0)
+}
+
+// give records the owner of something just made.
+func (c *call) give(fd int, p *place, device rootfs.Override) error {
+	f := &file{fd: fd}
+	if err := unix.Fstat(fd, &f.st); err != nil {
+		return err
+	}
+	device.UID, device.GID, device.Mode = p.uid, p.gid, f.st.Mode&0o7777
+	return c.s.save(f, device)
+}
+
+func (c *call) mkdir(dirfd, arg int) result {
+	return c.make(dirfd, arg, rootfs.Override{}, func(p *place) error {
+		return unix.Mkdirat(p.dir, p.name, uint32(c.n.args[arg+1])&0o7777&^c.umask())
+	})
+}
+
+func mkdir(c *call) result   { return c.mkdir(unix.AT_FDCWD, 0) }
+func mkdirat(c *call) result { return c.mkdir(c.arg(0), 1) }
+
+func (c *call) symlink(dirfd, arg int) result {
+	return c.make(dirfd, arg, rootfs.Override{}, func(p *place) error {
+		target, err := c.text(c.n.args[0])
+		if err != nil {
+			return err
+		}
+		return unix.Symlinkat(target, p.dir, p.name)
+	})
+}
+
+func symlink(c *call) result   { return c.symlink(unix.AT_FDCWD, 1) }
+func symlinkat(c *call) result { return c.symlink(c.arg(1), 2) }
+
+// mknod makes what the kernel lets root of a user namespace make, and empty files with a record for devices.
+func (c *call) mknod(dirfd, arg int) result {
+	mode, rdev := uint32(c.n.args[arg+1]), c.n.args[arg+2]
+	var device rootfs.Override
+	kind := mode & unix.S_IFMT
+	if kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		if kind == unix.S_IFCHR && rdev == 0 {
+			return proceed() // overlayfs's whiteout, which anybody may make
+		}
+		if !c.who().privileged() || !c.has(unix.CAP_MKNOD) {
+			return result{errno: unix.EPERM}
+		}
+		device.Device, device.Rdev = kind, rdev&0xffffffff
+		mode = mode&^unix.S_IFMT | unix.S_IFREG
+	}
+	return c.make(dirfd, arg, device, func(p *place) error {
+		return unix.Mknodat(p.dir, p.name, mode&^c.umask(), 0)
+	})
+}
+
+func mknod(c *call) result   { return c.mknod(unix.AT_FDCWD, 0) }
+func mknodat(c *call) result { return c.mknod(c.arg(0), 1) }

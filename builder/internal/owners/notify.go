@@ -1,0 +1,121 @@
+package owners
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// notification is the kernel's struct seccomp_notif.
+type notification struct {
+	id    uint64
+	pid   uint32
+	flags uint32
+	nr    int32
+	arch  uint32
+	ip    uint64
+	args  [6]uint64
+}
+
+func ioctl(fd int, request uintptr, p unsafe.Pointer) (uintptr, error) {
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
+	if errno != 0 {
+		return r, errno
+	}
+	return r, nil
+}
+
+func receive(fd int) (notification, error) {
+	var n notification // the kernel insists on zeroes
+	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
+	return n, err
+}
+
+// respond answers. ENOENT says that the target is gone, which is nobody's concern any more.
+func respond(fd int, id uint64, value int64, errno unix.Errno, proceed bool) error {
+	r := struct {
+		id    uint64
+		value int64
+		err   int32
+		flags uint32
+	}{id: id, value: value, err: -int32(errno)}
+	if proceed {
+		r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	}
+	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	return err
+}
+
+// valid tells whether the target still waits for this answer, so that its pid is its own.
+func (c *call) valid() bool {
+	id := c.n.id
+	_, err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id))
+	return err == nil
+}
+
+// hand gives the target a descriptor of ours as the call's result.
+func (c *call) hand(fd int, cloexec bool) result {
+	a := struct {
+		id                         uint64
+		flags, src, dst, dst_flags uint32 //nolint:revive // the kernel's names
+	}{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, src: uint32(fd)}
+	if cloexec {
+		a.dst_flags = unix.O_CLOEXEC
+	}
+	if _, err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); err != nil {
+		return failed(err)
+	}
+	return result{sent: true}
+}
+
+// read reads up to len(b) bytes of the target's memory, page by page, as far as it is mapped.
+func (c *call) read(addr uint64, b []byte) (int, error) {
+	const page = 4096
+	got := 0
+	for got < len(b) {
+		n := min(len(b)-got, int(page-(addr+uint64(got))%page))
+		local := []unix.Iovec{{Base: &b[got], Len: uint64(n)}}
+		k, err := unix.ProcessVMReadv(c.tid(), local, []unix.RemoteIovec{{Base: uintptr(addr) + uintptr(got), Len: n}}, 0)
+		if err != nil {
+			return got, err
+		}
+		got += k
+	}
+	return got, nil
+}
+
+// readFull is read for structures.
+func (c *call) readFull(addr uint64, b []byte) error {
+	_, err := c.read(addr, b)
+	return err
+}
+
+func (c *call) write(addr uint64, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	n, err := unix.ProcessVMWritev(c.tid(), []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
+	if err == nil && n != len(b) {
+		err = unix.EFAULT
+	}
+	return err
+}
+
+// text reads a string that ends with NUL, at most a path.
+func (c *call) text(addr uint64) (string, error) {
+	const page = 4096
+	b := c.s.buf
+	for got := 0; got < unix.PathMax; {
+		n := int(page - (addr+uint64(got))%page)
+		if _, err := c.read(addr+uint64(got), b[got:got+n]); err != nil {
+			return "", err
+		}
+		for i := got; i < got+n; i++ {
+			if b[i] == 0 {
+				return string(b[:i]), nil
+			}
+		}
+		got += n
+	}
+	return "", unix.ENAMETOOLONG
+}

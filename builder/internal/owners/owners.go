@@ -1,0 +1,157 @@
+// Package owners lets a command that runs where only one id exists behave as if all did. It answers, for
+// the processes of one RUN step, the system calls that set, take or show owners, through seccomp's user notification: the
+// intended owner of a file goes into the record that package rootfs defines, devices become empty files with a record,
+// and who a process believes to be is kept here.
+//
+// The supervisor must live in the user namespace of the step: from outside it could not write the record of a file
+// that its owner may not read.
+//
+// It is no boundary. What keeps the step in is the user namespace and the kernel's own checks. Arguments behind pointers
+// can change between our look and the kernel's, so the worst that a hostile step reaches is a wrong owner in its own
+// image. Faked users are not kept from each other's files, programs do not change ids by their setuid bit, and
+// SO_PEERCRED, SCM_CREDENTIALS, /proc/PID/status and the owners of sockets made by bind(2) show the one real id.
+package owners
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// Options says what the processes of the step may do.
+type Options struct {
+	// Caps is the capability set of the step's root, a bit for each (CAP_CHOWN is bit 0).
+	Caps uint64
+	Log  *slog.Logger
+}
+
+// A Supervisor answers the calls of one step. It belongs to the goroutine that calls Serve.
+type Supervisor struct {
+	o        Options
+	listener int
+	first    int // process 1 of the step
+	root     int // its root directory
+	chrooted bool
+	tasks    map[int]*task
+	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
+	memory map[inode]rootfs.Override
+	buf    []byte
+	calls  int
+}
+
+type inode struct{ dev, ino uint64 }
+
+// New returns a supervisor for the step whose process 1 is pid. It takes over the listener's descriptor; Serve closes it.
+func New(listener, pid int, o Options) (*Supervisor, error) {
+	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(listener)
+		return nil, fmt.Errorf("supervising owners: opening the step's root: %w", err)
+	}
+	return &Supervisor{
+		o: o, listener: listener, first: pid, root: root, tasks: map[int]*task{},
+		memory: map[inode]rootfs.Override{}, buf: make([]byte, 2*unix.PathMax),
+	}, nil
+}
+
+// Serve answers calls until no process of the step is left.
+func (s *Supervisor) Serve() error {
+	runtime.LockOSThread() // one thread: the kernel can hand over between it and the target
+	defer runtime.UnlockOSThread()
+	defer s.close()
+	begun := time.Now() //nolint:forbidigo // a duration for the log
+	for {
+		p := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+		_, err := unix.Poll(p, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("supervising owners: %w", err)
+		case p[0].Revents&unix.POLLIN == 0: // POLLHUP: the last one is gone
+			s.o.Log.Debug("supervised owners", "calls", s.calls, "after", time.Since(begun))
+			return nil
+		}
+		n, err := receive(s.listener)
+		if err != nil {
+			continue // the target was killed meanwhile
+		}
+		s.calls++
+		s.answer(&n)
+	}
+}
+
+func (s *Supervisor) close() {
+	for _, t := range s.tasks {
+		t.close()
+	}
+	unix.Close(s.root)
+	unix.Close(s.listener)
+}
+
+// answer handles one call. A handler that fails in a way that is not the target's fault lets the kernel decide.
+func (s *Supervisor) answer(n *notification) {
+	h := handlers(n.nr)
+	if h == nil {
+		_ = respond(s.listener, n.id, 0, 0, true)
+		return
+	}
+	c := call{s: s, n: n}
+	r := h(&c)
+	switch {
+	case r.sent:
+	case r.proceed:
+		_ = respond(s.listener, n.id, 0, 0, true)
+	default:
+		_ = respond(s.listener, n.id, r.value, r.errno, false)
+	}
+}
+
+// A result is the answer to a call: a value, an error, or that the kernel shall go on with it.
+type result struct {
+	value   int64
+	errno   unix.Errno
+	proceed bool
+	sent    bool // answered already
+}
+
+func proceed() result { return result{proceed: true} }
+
+func done(value int64) result { return result{value: value} }
+
+// failed is an error of ours or of the kernel's as the target's.
+func failed(err error) result {
+	var errno unix.Errno
+	if !errors.As(err, &errno) || errno == 0 {
+		errno = unix.EIO
+	}
+	return result{errno: errno}
+}
+
+// A call is one system call of a target.
+type call struct {
+	s *Supervisor
+	n *notification
+}
+
+func (c *call) tid() int { return int(c.n.pid) }
+
+// arg returns an argument of 32 bits: descriptors, flags, ids.
+func (c *call) arg(i int) int { return int(int32(c.n.args[i])) }
+
+// id is an argument that is a user or group; -1 stays.
+func (c *call) id(i int) int64 {
+	if v := uint32(c.n.args[i]); v != none {
+		return int64(v)
+	}
+	return -1
+}
+
+func (c *call) has(capability int) bool { return c.s.o.Caps&(1<<capability) != 0 }

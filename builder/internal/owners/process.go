@@ -1,0 +1,264 @@
+package owners
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A task is what is known of a thread. The kernel's credentials are a thread's, so these are too.
+type task struct {
+	tgid  int
+	pidfd int // of the process; pins its number against reuse
+	who   identity
+}
+
+func (t *task) close() { unix.Close(t.pidfd) }
+
+// alive tells whether tid still is this task.
+func (t *task) alive(tid int) bool {
+	if unix.PidfdSendSignal(t.pidfd, 0, nil, 0) != nil {
+		return false
+	}
+	return tid == t.tgid || unix.Tgkill(t.tgid, tid, 0) == nil
+}
+
+// most is how many tasks are remembered before the dead ones are dropped; each holds a descriptor.
+const most = 200
+
+// task returns the task of a thread. A new process is who its parent is, a new thread who its process is; before anybody
+// changes, the children it has are written down (see adopt), so that this is exact.
+func (s *Supervisor) task(tid int) *task {
+	old := s.tasks[tid]
+	if old != nil && old.alive(tid) {
+		return old
+	}
+	if old != nil {
+		old.close()
+		delete(s.tasks, tid)
+	}
+	tgid, parent := relatives(tid)
+	var who identity
+	switch {
+	case tid == s.first || tgid == 0:
+	case tid != tgid:
+		who = s.task(tgid).who
+	default:
+		who = s.inherit(tid, parent)
+	}
+	return s.remember(tid, tgid, who)
+}
+
+func (s *Supervisor) remember(tid, tgid int, who identity) *task {
+	if len(s.tasks) >= most {
+		s.forget()
+	}
+	if old := s.tasks[tid]; old != nil {
+		old.close()
+		delete(s.tasks, tid)
+	}
+	t := &task{tgid: tgid, pidfd: -1, who: who}
+	if fd, err := unix.PidfdOpen(tgid, 0); err == nil {
+		t.pidfd = fd
+		s.tasks[tid] = t
+	}
+	return t
+}
+
+// forget drops the dead.
+func (s *Supervisor) forget() {
+	for tid, t := range s.tasks {
+		if !t.alive(tid) {
+			t.close()
+			delete(s.tasks, tid)
+		}
+	}
+}
+
+// inherit finds who a new process is. An orphan's parent is process 1; its process group tells where it comes from.
+func (s *Supervisor) inherit(tid, parent int) identity {
+	if parent == s.first || parent == 0 {
+		if group, err := unix.Getpgid(tid); err == nil && group != tid {
+			if t := s.tasks[group]; t != nil { // dead or alive
+				return t.who
+			}
+		}
+		return identity{}
+	}
+	return s.task(parent).who
+}
+
+// adopt writes down who the children of a process are, before it becomes somebody else.
+func (s *Supervisor) adopt(t *task) {
+	dir := "/proc/" + strconv.Itoa(t.tgid) + "/task"
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(dir + "/" + thread.Name() + "/children")
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(text)) {
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				continue
+			}
+			if known := s.tasks[child]; known == nil || !known.alive(child) {
+				s.adopt(s.remember(child, child, t.who))
+			}
+		}
+	}
+}
+
+// relatives reads the process and its parent; zeroes if it is gone.
+func relatives(tid int) (tgid, parent int) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		return 0, 0
+	}
+	return statusField(text, "\nTgid:"), statusField(text, "\nPPid:")
+}
+
+func statusField(text []byte, key string) int {
+	_, rest, ok := bytes.Cut(text, []byte(key))
+	if !ok {
+		return 0
+	}
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// umask reads the target's.
+func (c *call) umask() uint32 {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(c.tid()) + "/status")
+	if err != nil {
+		return 0o022
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\nUmask:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 8, 32)
+	if err != nil {
+		return 0o022
+	}
+	return uint32(n)
+}
+
+func (c *call) who() identity { return c.s.task(c.tid()).who }
+
+// proc is a path of the target's below /proc.
+func (c *call) proc(name string) string { return "/proc/" + strconv.Itoa(c.tid()) + "/" + name }
+
+// base is the /proc path of the directory that a relative path starts from.
+func (c *call) base(dirfd int) string {
+	if dirfd == unix.AT_FDCWD {
+		return c.proc("cwd")
+	}
+	return c.proc("fd/" + strconv.Itoa(dirfd))
+}
+
+// open finds a file as the target would and opens it without reading it (O_PATH). Nothing leads out of the target's root,
+// and no magic link of /proc is followed but those to its own descriptors.
+func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
+	flags := uint64(unix.O_PATH | unix.O_CLOEXEC)
+	if nofollow {
+		flags |= unix.O_NOFOLLOW
+	}
+	switch {
+	case name == "" && !empty:
+		return -1, unix.ENOENT
+	case name == "":
+		return unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	case name[0] != '/':
+		fd, err := c.beneath(dirfd, name, flags)
+		if err == nil || !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EXDEV) {
+			return fd, err
+		}
+		if name, err = c.absolute(dirfd, name); err != nil {
+			return -1, err
+		}
+	}
+	if n, ok := descriptor(name); ok && !nofollow {
+		return unix.Open(c.proc("fd/"+n), unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	root, owned, err := c.root()
+	if err != nil {
+		return -1, err
+	}
+	if owned {
+		defer unix.Close(root)
+	}
+	return openat2(root, name, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+}
+
+// beneath is the short way for relative paths without links.
+func (c *call) beneath(dirfd int, name string, flags uint64) (int, error) {
+	base, err := unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(base)
+	return openat2(base, name, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+}
+
+// absolute makes a relative path absolute, as the target sees it.
+func (c *call) absolute(dirfd int, name string) (string, error) {
+	dir, err := os.Readlink(c.base(dirfd))
+	if err != nil {
+		return "", err
+	}
+	root, err := os.Readlink(c.proc("root"))
+	if err != nil {
+		return "", err
+	}
+	dir = strings.TrimPrefix(dir, strings.TrimSuffix(root, "/"))
+	return path.Join("/", dir) + "/" + name, nil
+}
+
+// root returns the target's root directory: the step's, which is kept open, until somebody calls chroot.
+func (c *call) root() (fd int, owned bool, err error) {
+	if !c.s.chrooted {
+		return c.s.root, false, nil
+	}
+	fd, err = unix.Open(c.proc("root"), unix.O_PATH|unix.O_CLOEXEC, 0)
+	return fd, true, err
+}
+
+// descriptor recognises the names of the caller's own descriptors: /proc/self means us when we look it up.
+func descriptor(name string) (string, bool) {
+	switch name {
+	case "/dev/stdin":
+		return "0", true
+	case "/dev/stdout":
+		return "1", true
+	case "/dev/stderr":
+		return "2", true
+	}
+	for _, prefix := range []string{"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"} {
+		if n, ok := strings.CutPrefix(name, prefix); ok {
+			_, err := strconv.ParseUint(n, 10, 31)
+			return n, err == nil
+		}
+	}
+	return "", false
+}
+
+func openat2(dir int, name string, how *unix.OpenHow) (int, error) {
+	for {
+		fd, err := unix.Openat2(dir, name, how)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		return fd, err
+	}
+}
