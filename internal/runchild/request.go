@@ -32,9 +32,9 @@ type Request struct {
 	Limits    []Limit
 	// Owners is the filter whose listener, sent on descriptor 5, lets a supervisor answer calls about owners (package
 	// owners); empty for none. Owners that this process itself sets are then recorded.
-	Owners []byte
-	Loopback  bool // a new network namespace: bring its loopback up
-	Devices   []string
+	Owners   []byte
+	Loopback bool // a new network namespace: bring its loopback up
+	Devices  []string
 }
 
 // Mount is one mount. Source and the options are as in the OCI runtime spec; Target is inside the root.
