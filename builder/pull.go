@@ -222,7 +222,7 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 		return nil, err
 	}
 	var resolved types.ImageReference
-	_, err = s.transfer(ctx, dest, src, o.Registry, copy.Options{
+	raw, err := s.transfer(ctx, dest, src, o.Registry, copy.Options{
 		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
 	})
 	if err != nil {
@@ -231,6 +231,9 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 	_, rec, err := istorage.ResolveReference(resolved)
 	if err != nil {
 		return nil, fmt.Errorf("finding the image just pulled: %w", err)
+	}
+	if src.Transport().Name() == docker.Transport.Name() {
+		s.remember(rec, raw, src.DockerReference().Name())
 	}
 	return s.image(rec), nil
 }

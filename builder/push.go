@@ -2,12 +2,15 @@ package builder
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/pkg/compression"
+	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -112,11 +115,88 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if !takesLists(dest) {
 		co.ImageListSelection = copy.CopySystemImage
 	}
+	reg := s.blobDest(dest, src, &co)
+	if reg != nil {
+		dest = reg
+	}
 	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
 	if err != nil {
 		return "", fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
 	}
+	if reg != nil && reg.from == nil {
+		s.rememberAll(reg)
+	}
 	return manifest.Digest(raw)
+}
+
+// blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions
+// of the source are to be made, nor for signed images, as the library passes a wrapped destination signatures of one kind only.
+func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options) *blobDest {
+	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 {
+		return nil
+	}
+	d := &blobDest{ImageReference: dest, s: s}
+	if src.Transport().Name() == "docker" {
+		if src.DockerReference().Name() != dest.DockerReference().Name() && !co.ForceCompressionFormat {
+			d.from = src.DockerReference()
+			return d
+		}
+		return nil
+	}
+	rec, err := s.pushable(src)
+	if err != nil {
+		return nil
+	}
+	format := co.ForceManifestMIMEType
+	if raw, err := s.st.ImageBigData(rec.ID, storage.ImageDigestBigDataKey); err == nil && format == "" {
+		format = manifest.GuessMIMEType(raw)
+	}
+	if alg := co.DestinationCtx.CompressionFormat; alg != nil {
+		d.format = alg.Name()
+	} else if format != ispec.MediaTypeImageManifest {
+		d.format = "gzip" // all that Docker's manifests can name, and what a list's images have in common
+	}
+	co.ForceCompressionFormat = false // layers are compressed here, or chosen by d.format
+	return d
+}
+
+// pushable returns the record of an image in storage that came without signatures.
+func (s *Store) pushable(ref types.ImageReference) (*storage.Image, error) {
+	if ref.Transport().Name() != istorage.Transport.Name() {
+		return nil, ErrNoImage
+	}
+	if x, ok := ref.(indexRef); ok {
+		return &x.x.rec, nil
+	}
+	_, rec, err := istorage.ResolveReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	var meta struct {
+		Sizes map[string][]int `json:"signatures-sizes"`
+	}
+	if rec.Metadata != "" && json.Unmarshal([]byte(rec.Metadata), &meta) != nil {
+		return nil, ErrNoImage
+	}
+	for _, list := range meta.Sizes {
+		if len(list) > 0 {
+			return nil, ErrNoImage
+		}
+	}
+	return rec, nil
+}
+
+// rememberAll notes where the layers of the images just pushed are.
+func (s *Store) rememberAll(d *blobDest) {
+	for _, raw := range d.written() {
+		m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
+		if err != nil {
+			continue
+		}
+		if rec, err := s.st.Image(m.ConfigInfo().Digest.Encoded()); err == nil {
+			s.remember(rec, raw, d.DockerReference().Name())
+		}
+	}
 }
 
 // takesLists tells whether a destination can hold a list.

@@ -13,52 +13,137 @@ import (
 	"github.com/slipway-build/slipway/builder"
 )
 
+// inspectFlags are the flags of inspect.
+type inspectFlags struct {
+	format, kind string
+	exact        bool // --type was given
+	raw, config  bool
+	platform     builder.Platform
+	registry     builder.Registry
+}
+
 func newInspectCmd(g *globals) *cobra.Command {
-	var format, kind string
+	var f inspectFlags
 	cmd := &cobra.Command{Use: "inspect [flags] NAME", Short: "Show what is known of a container or an image",
-		Example: "  inspect work\n  inspect --type image --format '{{.OCIv1.Config.Env}}' app",
+		Long: "Show what is known of a container, an image or a manifest list. Of an image elsewhere (docker://NAME, oci:DIR …) only JSON documents are read.",
+		Example: "  inspect work\n  inspect --type image --format '{{.OCIv1.Config.Env}}' app\n  inspect docker://registry.example/app:1\n" +
+			"  inspect --raw docker://registry.example/app:1",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
 				return errors.New("container or image name must be specified")
 			case len(args) > 1:
 				return errors.New("too many arguments specified")
-			case format != "" && !strings.Contains(format, "{{"):
-				return fmt.Errorf("invalid format provided: %s", format)
+			case f.format != "" && !strings.Contains(f.format, "{{"):
+				return fmt.Errorf("invalid format provided: %s", f.format)
+			case f.raw && f.config, f.format != "" && (f.raw || f.config):
+				return errors.New("only one of --format, --raw and --config can be used")
 			}
 			return nil
 		}}
 	fs := cmd.Flags()
-	fs.StringVarP(&format, "format", "f", "", "Go `template`")
-	fs.StringVarP(&kind, "type", "t", "container", "look for a container, an image or a manifest list (manifest)")
+	fs.StringVarP(&f.format, "format", "f", "", "Go `template`")
+	fs.StringVarP(&f.kind, "type", "t", "container", "look for a container, an image or a manifest list (manifest)")
+	fs.BoolVar(&f.raw, "raw", false, "print an image's manifest, or the list, as it is")
+	fs.BoolVar(&f.config, "config", false, "print an image's configuration as it is")
+	platform := platformFlags(fs, &f.platform)
+	registryFlags(fs, g, &f.registry)
+	retryFlags(fs, &f.registry)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
-		if x := list(s, args[0], kind, fs.Changed("type")); x != nil {
-			raw, err := x.JSON()
-			if err != nil {
-				return err
-			}
-			return g.printIndented(raw)
-		}
-		v, err := inspect(ctx, s, args[0], kind, fs.Changed("type"))
-		if err != nil {
+		f.exact = fs.Changed("type")
+		if err := platform(); err != nil {
 			return err
 		}
-		if format == "" {
-			return writeJSON(g.out, v)
+		if builder.IsRemote(args[0]) {
+			return g.inspectRemote(ctx, s, args[0], &f)
 		}
-		t, err := parseTemplate(format)
-		if err != nil {
-			return err
-		}
-		if err := t.Execute(g.out, v); err != nil {
-			return fmt.Errorf("applying format: %w", err)
-		}
-		if f, ok := g.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			fmt.Fprintln(g.out)
-		}
-		return nil
+		return g.inspectLocal(ctx, s, args[0], &f)
 	})
 	return cmd
+}
+
+// inspectRemote prints what a registry, an archive or a directory says of an image.
+func (g *globals) inspectRemote(ctx context.Context, s *builder.Store, name string, f *inspectFlags) error {
+	r, err := s.Remote(ctx, name, f.platform, f.registry)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.raw && f.platform != (builder.Platform{}):
+		return g.asIs(r.Manifest)
+	case f.raw:
+		return g.asIs(r.Top)
+	case f.kind == "manifest":
+		return g.printIndented(r.Top)
+	case f.config:
+		return g.asIs(r.Config)
+	}
+	v, err := r.View()
+	if err != nil {
+		return err
+	}
+	return g.show(v, f.format)
+}
+
+func (g *globals) inspectLocal(ctx context.Context, s *builder.Store, name string, f *inspectFlags) error {
+	if f.raw || f.config {
+		return g.document(ctx, s, name, f.config)
+	}
+	if x := list(s, name, f.kind, f.exact); x != nil {
+		raw, err := x.JSON()
+		if err != nil {
+			return err
+		}
+		return g.printIndented(raw)
+	}
+	v, err := inspect(ctx, s, name, f.kind, f.exact)
+	if err != nil {
+		return err
+	}
+	return g.show(v, f.format)
+}
+
+// document prints a blob of a local image byte for byte.
+func (g *globals) document(ctx context.Context, s *builder.Store, name string, config bool) error {
+	img, err := s.Image(name)
+	if err != nil {
+		return err
+	}
+	var raw []byte
+	if x := img.Index(); x != nil && !config {
+		raw, err = x.JSON()
+	} else if config {
+		raw, err = img.RawConfig(ctx)
+	} else {
+		raw, _, err = img.Manifest(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return g.asIs(raw)
+}
+
+func (g *globals) asIs(raw []byte) error {
+	_, err := g.out.Write(raw)
+	return err
+}
+
+// show prints a value as JSON, or with a template.
+func (g *globals) show(v any, format string) error {
+	if format == "" {
+		return writeJSON(g.out, v)
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	if err := t.Execute(g.out, v); err != nil {
+		return fmt.Errorf("applying format: %w", err)
+	}
+	if f, ok := g.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(g.out)
+	}
+	return nil
 }
 
 // list returns the manifest list that inspect is to show: one asked for by type, or what is no container and no image.

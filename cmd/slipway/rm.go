@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,8 +63,9 @@ func newRenameCmd(g *globals) *cobra.Command {
 
 func newRmiCmd(g *globals) *cobra.Command {
 	var all, force, prune bool
+	var r builder.Registry
 	cmd := &cobra.Command{
-		Use: "rmi [flags] [IMAGE...]", Short: "Delete images", Example: "  rmi app:old\n  rmi --prune",
+		Use: "rmi [flags] [IMAGE...]", Short: "Delete images, also in registries", Example: "  rmi app:old\n  rmi --prune\n  rmi docker://registry.example/app:old",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case all && prune:
@@ -82,12 +84,18 @@ func newRmiCmd(g *globals) *cobra.Command {
 	fs.BoolVarP(&all, "all", "a", false, "all images that no container uses")
 	fs.BoolVarP(&force, "force", "f", false, "also delete working containers that use the images")
 	fs.BoolVarP(&prune, "prune", "p", false, "images without name and without images on them")
-	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
+	registryFlags(fs, g, &r)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		names, err := doomed(s, all, prune, args)
 		if err != nil {
 			return err
 		}
-		return g.remove(names, func(name string) (builder.Removed, error) { return s.RemoveImage(name, force) })
+		return g.remove(names, func(name string) (builder.Removed, error) {
+			if strings.HasPrefix(name, "docker://") {
+				return s.RemoveRemote(ctx, name, force, r)
+			}
+			return s.RemoveImage(name, force)
+		})
 	})
 	return cmd
 }
@@ -114,7 +122,17 @@ func doomed(s *builder.Store, all, prune bool, args []string) ([]string, error) 
 }
 
 func newTagCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "tag IMAGE NAME [NAME...]", Short: "Give an image more names", Example: "  tag app registry.example/app:1", Args: cobra.MinimumNArgs(2)}
-	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error { return s.Tag(args[0], args[1:]...) })
+	var r builder.Registry
+	cmd := &cobra.Command{Use: "tag IMAGE NAME [NAME...]", Short: "Give an image more names", Args: cobra.MinimumNArgs(2),
+		Long:    "Give an image more names, in local storage, or in its repository in a registry without pulling it.",
+		Example: "  tag app registry.example/app:1\n  tag docker://registry.example/app:1 docker://registry.example/app:stable"}
+	registryFlags(cmd.Flags(), g, &r)
+	retryFlags(cmd.Flags(), &r)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		if strings.HasPrefix(args[0], "docker://") {
+			return s.RetagRemote(ctx, args[0], args[1:], r)
+		}
+		return s.Tag(args[0], args[1:]...)
+	})
 	return cmd
 }
