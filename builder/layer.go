@@ -32,6 +32,9 @@ func layerName(key string) string { return "slipway:" + key }
 // Layer finds the layer of a cached step by its key; the error is ErrNoLayer.
 func (s *Store) Layer(key string) (*Layer, error) { return s.layerByID(layerName(key)) }
 
+// LayerByID finds a layer by its ID; the error is ErrNoLayer.
+func (s *Store) LayerByID(id string) (*Layer, error) { return s.layerByID(id) }
+
 func (s *Store) layerByID(id string) (*Layer, error) {
 	rec, err := s.st.Layer(id)
 	if err != nil {

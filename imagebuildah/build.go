@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -38,6 +40,14 @@ type Options struct {
 	Labels, Annotations []string
 	// NoLayers makes one layer of each stage, without a cache; NoCache looks nothing up.
 	NoLayers, NoCache bool
+	// NoCacheFilter names stages in which nothing is looked up.
+	NoCacheFilter []string
+	// CacheTTL is the age from which a cached result is not used; 0 is any.
+	CacheTTL time.Duration
+	// ExplainCache prints for each step whether it was found, and which input is another for one that was not.
+	ExplainCache bool
+	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
+	Jobs int
 	// Out gets the steps and the output of RUN, Err what RUN writes to its standard error. Quiet leaves out the steps.
 	Out, Err io.Writer
 	Quiet    bool
@@ -64,8 +74,11 @@ type build struct {
 	plan    *plan.Plan
 	global  expand.Scope
 	context *rootfs.Root
-	done    map[int]*stage
+	done    []*stage // by index; one that is needed is there before those that need it start
 	needed  []int
+	console *console
+	mu      sync.Mutex
+	pulls   map[string]*pulling
 }
 
 // Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
@@ -75,7 +88,7 @@ func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{s: s, o: o, plan: p, done: map[int]*stage{}}
+	b := &build{s: s, o: o, plan: p, done: make([]*stage, len(p.Stages)), pulls: map[string]*pulling{}}
 	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
@@ -90,10 +103,8 @@ func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
 	if b.needed, err = p.Needed(target, b.sources); err != nil {
 		return nil, err
 	}
-	for _, i := range b.needed {
-		if err := b.stage(ctx, i); err != nil {
-			return nil, err
-		}
+	if err := b.stages(ctx); err != nil {
+		return nil, err
 	}
 	return b.finish(ctx, b.done[target])
 }
@@ -105,7 +116,8 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.say(st, "COMMIT %s", strings.Join(b.o.Tags[:min(1, len(b.o.Tags))], ""))
+	st.part = b.console.list[len(b.needed)]
+	st.say("COMMIT %s", strings.Join(b.o.Tags[:min(1, len(b.o.Tags))], ""))
 	img, err := st.image(ctx, names)
 	if err != nil {
 		return nil, err
@@ -138,15 +150,6 @@ func (b *build) printf(format string, args ...any) {
 	if !b.o.Quiet && b.o.Out != nil {
 		fmt.Fprintf(b.o.Out, format, args...)
 	}
-}
-
-// say prints a line of a stage, with the stage's number in front when there are several.
-func (b *build) say(st *stage, format string, args ...any) {
-	prefix := ""
-	if len(b.plan.Stages) > 1 {
-		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, b.needed[len(b.needed)-1]+1)
-	}
-	b.printf(prefix+format+"\n", args...)
 }
 
 func first(texts ...string) string {

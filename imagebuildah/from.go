@@ -21,7 +21,7 @@ func (st *stage) from(ctx context.Context) error {
 	if st.def.Name != "" {
 		shown += " AS " + st.def.Name
 	}
-	b.say(st, "STEP 1/%d: %s", len(st.def.Commands)+1, shown)
+	st.say("STEP 1/%d: %s", len(st.def.Commands)+1, shown)
 	if k, ok := b.plan.Stage(name, st.def.Index); ok {
 		from := b.done[k]
 		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
@@ -62,7 +62,7 @@ func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *bui
 		cfg := config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant)
 		return cfg, nil, nil
 	}
-	img, err := b.s.Pull(ctx, name, b.o.Pull)
+	img, err := b.pull(ctx, name, b.o.Pull)
 	if err != nil {
 		if !errors.Is(err, builder.ErrNoImage) {
 			err = fmt.Errorf("%s: %w: %w", name, builder.ErrNoImage, err)

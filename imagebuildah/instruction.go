@@ -12,8 +12,8 @@ import (
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
-// triggers runs the ONBUILD instructions of the base right after FROM (dockerfile.md §9).
-func (st *stage) triggers(ctx context.Context) error {
+// triggers queues the ONBUILD instructions of the base right after FROM (dockerfile.md §9).
+func (st *stage) triggers() error {
 	list := st.cfg.Config.OnBuild
 	st.cfg.Config.OnBuild = nil
 	for _, line := range list {
@@ -22,10 +22,7 @@ func (st *stage) triggers(ctx context.Context) error {
 			return st.b.plan.At(st.def.Location, &StepError{"ONBUILD " + line, err})
 		}
 		st.fired = append(st.fired, cmd)
-		st.b.say(st, "ONBUILD %s", text(cmd))
-		if err := st.execute(ctx, cmd, st.def.Location); err != nil {
-			return err
-		}
+		st.queue = append(st.queue, queued{"ONBUILD", cmd, st.def.Location})
 	}
 	return nil
 }

@@ -146,8 +146,8 @@ func (b *build) declared() map[string]bool {
 	for i := range b.plan.Global {
 		see(&b.plan.Global[i])
 	}
-	for i, st := range b.done {
-		for _, c := range append(st.fired, b.plan.Stages[i].Commands...) {
+	for _, i := range b.needed {
+		for _, c := range append(b.done[i].fired, b.plan.Stages[i].Commands...) {
 			see(c)
 		}
 	}

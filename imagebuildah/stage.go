@@ -3,6 +3,8 @@ package imagebuildah
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +31,15 @@ type stage struct {
 	touched bool // an instruction has been executed
 	newFrom int  // the first history entry of this build
 	work    *builder.Workspace
+	part    *part // where it prints
+	queue   []queued
+	current *step // the one being resolved
+	loose   bool  // files changed while they were copied: what stands on them bears no key either
 }
 
-// stage builds one stage.
-func (b *build) stage(ctx context.Context, i int) (err error) {
-	st := &stage{b: b, def: b.plan.Stages[i]}
+// stage builds one stage, which prints to out: it resolves instructions, looks for the results from the end, and does the rest.
+func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
+	st := &stage{b: b, def: b.plan.Stages[i], part: out}
 	if err := st.from(ctx); err != nil {
 		return b.plan.At(st.def.Location, &StepError{st.def.SourceCode, err})
 	}
@@ -44,12 +50,23 @@ func (b *build) stage(ctx context.Context, i int) (err error) {
 			}
 		}
 	}()
-	if err := st.triggers(ctx); err != nil {
+	if err := st.triggers(); err != nil {
 		return err
 	}
 	for n, cmd := range st.def.Commands {
-		b.say(st, "STEP %d/%d: %s", n+2, len(st.def.Commands)+1, text(cmd))
-		if err := st.execute(ctx, cmd, cmd.Location()); err != nil {
+		label := fmt.Sprintf("STEP %d/%d", n+2, len(st.def.Commands)+1)
+		st.queue = append(st.queue, queued{label, cmd, cmd.Location()})
+	}
+	for len(st.queue) > 0 {
+		steps, err := st.resolve(ctx)
+		if err != nil {
+			return err
+		}
+		st.keys(steps)
+		if err := st.lookup(steps); err != nil {
+			return err
+		}
+		if err := st.perform(ctx, steps); err != nil {
 			return err
 		}
 	}
@@ -58,6 +75,41 @@ func (b *build) stage(ctx context.Context, i int) (err error) {
 	}
 	b.done[i] = st
 	return nil
+}
+
+// queued is an instruction that waits for its turn.
+type queued struct {
+	label string
+	cmd   instructions.Command
+	where []parser.Range
+}
+
+// filtered tells whether the caller wants no cached result in this stage.
+func (st *stage) filtered() bool {
+	return slices.ContainsFunc(st.b.o.NoCacheFilter, func(name string) bool {
+		k, ok := st.b.plan.Stage(name, len(st.b.plan.Stages))
+		return ok && k == st.def.Index
+	})
+}
+
+// out and err are where the stage prints.
+func (st *stage) out() io.Writer { return stream{st.part, 0} }
+func (st *stage) err() io.Writer { return stream{st.part, 1} }
+
+// printf prints a line of the build's progress.
+func (st *stage) printf(format string, args ...any) {
+	if !st.b.o.Quiet {
+		fmt.Fprintf(st.out(), format, args...)
+	}
+}
+
+// say prints a line with the stage's number in front when there are several.
+func (st *stage) say(format string, args ...any) {
+	prefix := ""
+	if len(st.b.plan.Stages) > 1 {
+		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, st.b.needed[len(st.b.needed)-1]+1)
+	}
+	st.printf(prefix+format+"\n", args...)
 }
 
 func text(cmd instructions.Command) string {

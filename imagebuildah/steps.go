@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -49,90 +50,12 @@ func supported(cmd instructions.Command) error {
 	return nil
 }
 
-// layerStep does an instruction that makes a layer: from the cache if its inputs are the same, else by do in a workspace.
-// An empty kind of input is never looked up.
-func (st *stage) layerStep(ctx context.Context, in *cache.Input, by string, do func(*builder.Workspace) error) error {
-	if st.b.o.NoLayers {
-		if err := st.single(ctx, do); err != nil {
-			return err
-		}
-		st.history(config.History{CreatedBy: by})
-		return nil
-	}
-	key := ""
-	if in != nil {
-		in.Parent, in.Output = st.top, fmt.Sprint(st.b.o.Output.Timestamp, st.b.o.Output.Epoch, st.b.o.Output.Rewrite)
-		in.Platform = st.cfg.OS + "/" + st.cfg.Architecture + "/" + st.cfg.Variant
-		key = in.Key()
-	}
-	l, err := st.cached(key)
-	if err != nil {
-		return err
-	}
-	if l != nil {
-		st.b.printf("--> Using cache %s\n", l.ID)
-	} else {
-		if l, err = st.make(ctx, key, do); err != nil {
-			return err
-		}
-		st.b.printf("--> %s\n", l.ID[:12])
-	}
-	st.top = l.ID
-	created := l.Created
-	st.history(config.History{Created: &created, CreatedBy: by})
-	return nil
-}
-
-func (st *stage) cached(key string) (*builder.Layer, error) {
-	if key == "" || st.b.o.NoCache {
-		return nil, nil
-	}
-	l, err := st.b.s.Layer(key)
-	if errors.Is(err, builder.ErrNoLayer) {
-		return nil, nil
-	}
-	if err == nil && l.Parent != st.top {
-		return nil, nil // another tool has given the name to something else
-	}
-	return l, err
-}
-
-func (st *stage) workspace(ctx context.Context) (*builder.Workspace, error) {
-	return st.b.s.NewWorkspace(ctx, st.top, st.cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Hostname: "buildkitsandbox"})
-}
-
-func (st *stage) make(ctx context.Context, key string, do func(*builder.Workspace) error) (*builder.Layer, error) {
-	w, err := st.workspace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := do(w); err != nil {
-		return nil, errors.Join(err, w.Discard())
-	}
-	return w.Seal(ctx, key, builder.LayerOptions{Output: st.b.o.Output})
-}
-
-// single does a step in the stage's only workspace.
-func (st *stage) single(ctx context.Context, do func(*builder.Workspace) error) error {
-	if st.work == nil {
-		w, err := st.workspace(ctx)
-		if err != nil {
-			return err
-		}
-		st.work = w
-	}
-	if err := st.work.Configure(func(i *config.Image) error { *i = *st.cfg.Clone(); return nil }); err != nil {
-		return err
-	}
-	return do(st.work)
-}
-
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
 	if err := c.Expand(st.scope.Expand); err != nil {
 		return err
 	}
-	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.b.o.Out, Err: st.b.o.Err}}
+	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.out(), Err: st.err()}}
 	switch instructions.GetNetwork(c) {
 	case instructions.NetworkNone:
 		o.Sandbox.Namespaces.Network = "none"
@@ -144,7 +67,7 @@ func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
 		return err
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
-		Options: []string{string(o.Sandbox.Namespaces.Network), fmt.Sprint(st.b.o.Box)}}
+		Options: []string{string(o.Sandbox.Namespaces.Network), boxText(st.b.o.Box)}}
 	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) error {
 		if script != "" {
 			file, err := scriptFile(script)
@@ -156,6 +79,13 @@ func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
 		}
 		return w.Run(ctx, args, o)
 	})
+}
+
+// boxText is what of a sandbox can change what a command does; how it is isolated and by what can not (decisions.md §2.1).
+func boxText(box builder.Sandbox) string {
+	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot, box.CgroupManager = "", "", nil, false, ""
+	text, _ := json.Marshal(box) // numbers and strings always encode
+	return string(text)
 }
 
 // visible is what decides the result of RUN: the environment without proxies that no ARG declares.
@@ -249,7 +179,7 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Parents: c.Parents, AllowEmptyWildcard: true}
 	if c.From == "" {
 		o.IgnoreFile = st.b.o.IgnoreFile
-		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.context, o)
+		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.files(), o)
 	}
 	o.KeepOwner = true
 	from, err := st.scope.Expand(c.From)
@@ -259,23 +189,45 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	if st.def.Name != "" && strings.EqualFold(from, st.def.Name) {
 		return fmt.Errorf("COPY --from=%s: no stage or image found with that name", from)
 	}
-	root, done, err := st.open(ctx, from)
+	t, err := st.tree(ctx, from)
 	if err != nil {
 		return err
 	}
-	return errors.Join(st.transfer(ctx, "COPY", c.SourcesAndDest, root, o), done())
+	return st.transfer(ctx, "COPY", c.SourcesAndDest, t, o)
 }
 
-// open opens what --from names: an earlier stage, else an image.
-func (st *stage) open(ctx context.Context, from string) (*rootfs.Root, func() error, error) {
-	if k, ok := st.b.plan.Stage(from, st.def.Index); ok && st.b.done[k] != nil {
-		return st.b.s.OpenLayer(ctx, st.b.done[k].top)
-	}
-	img, err := st.b.s.Pull(ctx, from, st.b.o.Pull)
+// A tree is where files are copied from. layer is set where it cannot change any more.
+type tree struct {
+	layer string
+	open  func() (*rootfs.Root, func() error, error)
+}
+
+// files are those of the build context.
+func (b *build) files() tree {
+	return tree{open: func() (*rootfs.Root, func() error, error) { return b.context, func() error { return nil }, nil }}
+}
+
+// with calls f with the root of the tree.
+func (t tree) with(f func(*rootfs.Root) error) error {
+	root, done, err := t.open()
 	if err != nil {
-		return nil, nil, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
+		return err
 	}
-	return img.Open()
+	return errors.Join(f(root), done())
+}
+
+// tree finds what --from names: an earlier stage, else an image.
+func (st *stage) tree(ctx context.Context, from string) (tree, error) {
+	s := st.b.s
+	if k, ok := st.b.plan.Stage(from, st.def.Index); ok && st.b.done[k] != nil {
+		top := st.b.done[k].top
+		return tree{top, func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
+	}
+	img, err := st.b.pull(ctx, from, st.b.o.Pull)
+	if err != nil {
+		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
+	}
+	return tree{img.TopLayer(), img.Open}, nil
 }
 
 // add is ADD.
@@ -296,7 +248,7 @@ func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
 			return errors.New("checksum requires HTTP(S) or Git sources")
 		}
 		o.Unpack = true
-		return st.transfer(ctx, "ADD", files, st.b.context, o)
+		return st.transfer(ctx, "ADD", files, st.b.files(), o)
 	}
 	if c.Checksum != "" && len(c.SourcePaths) > 1 {
 		return errors.New("checksum can't be specified for multiple sources")
@@ -317,13 +269,14 @@ func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
 		}
 		o := o
 		o.Unpack = true
-		return st.write(ctx, w, files, st.b.context, o)
+		_, err := st.write(ctx, w, files, st.b.files(), o)
+		return err
 	})
 }
 
 // transfer copies files and here-documents, keyed by their content.
-func (st *stage) transfer(ctx context.Context, verb string, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) error {
-	content, err := st.digest(ctx, what, root, o)
+func (st *stage) transfer(ctx context.Context, verb string, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) error {
+	content, err := st.digest(ctx, what, from, o)
 	if err != nil {
 		return err
 	}
@@ -331,7 +284,12 @@ func (st *stage) transfer(ctx context.Context, verb string, what instructions.So
 		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents)}}
 	in.Args = append(in.Args, names(what)...)
 	by := fmt.Sprintf("/bin/sh -c #(nop) %s %s in %s ", verb, strings.Join(content, " "), what.DestPath)
-	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error { return st.write(ctx, w, what, root, o) })
+	s := st.current
+	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error {
+		copied, err := st.write(ctx, w, what, from, o)
+		s.changed = copied != "" && copied != content[0]
+		return err
+	})
 }
 
 // names are the last parts of what is copied: they name files in a directory.
@@ -346,14 +304,14 @@ func names(what instructions.SourcesAndDest) []string {
 	return list
 }
 
-func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) ([]string, error) {
+func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) ([]string, error) {
 	var list []string
 	if len(what.SourcePaths) > 0 {
-		content, err := builder.ContentDigest(ctx, root, what.SourcePaths, o)
+		content, err := st.contentOf(ctx, what.SourcePaths, from, o)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, content.Kind+content.Digest.Encoded())
+		list = append(list, content)
 	}
 	for _, c := range what.SourceContents {
 		list = append(list, "file:"+copier.Sum([]string{c.Path, c.Data}).Encoded())
@@ -361,21 +319,52 @@ func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, r
 	return list, nil
 }
 
-// write copies paths first, here-documents after them.
-func (st *stage) write(ctx context.Context, w *builder.Workspace, what instructions.SourcesAndDest, root *rootfs.Root, o builder.CopyOptions) error {
+// contentOf is the digest of what is selected of a tree. Sealed layers do not change: what was found of one is kept, so
+// that a build that finds all its steps mounts nothing.
+func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o builder.CopyOptions) (text string, err error) {
+	selected, err := json.Marshal([]any{paths, o})
+	if err != nil {
+		return "", err
+	}
+	name := copier.Sum([]string{from.layer, string(selected)}).Encoded()
+	if text, ok := st.b.s.LayerFact(name); ok && from.layer != "" {
+		return text, nil
+	}
+	err = from.with(func(root *rootfs.Root) error {
+		c, err := builder.ContentDigest(ctx, root, paths, o)
+		if err == nil {
+			text = c.Kind + c.Digest.Encoded()
+		}
+		return err
+	})
+	if err == nil && from.layer != "" {
+		err = st.b.s.KeepLayerFact(name, text)
+	}
+	return text, err
+}
+
+// write copies paths first, here-documents after them, and returns the digest of what the paths held, as contentOf does.
+func (st *stage) write(ctx context.Context, w *builder.Workspace, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) (copied string, err error) {
 	if len(what.SourcePaths) > 0 {
-		if _, err := w.Copy(ctx, what.DestPath, source.Dir(root, strings.Join(what.SourcePaths, " "), what.SourcePaths...), o); err != nil {
+		err := from.with(func(root *rootfs.Root) error {
+			c, err := w.Copy(ctx, what.DestPath, source.Dir(root, strings.Join(what.SourcePaths, " "), what.SourcePaths...), o)
+			if err == nil {
+				copied = c.Kind + c.Digest.Encoded()
+			}
 			return err
+		})
+		if err != nil {
+			return "", err
 		}
 	}
 	for _, c := range what.SourceContents {
 		o := o
 		o.Unpack, o.KeepOwner = false, false
 		if _, err := w.Copy(ctx, what.DestPath, source.Inline(c.Path, []byte(c.Data), time.Unix(0, 0)), o); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return nil
+	return copied, nil
 }
 
 // IgnoreFile returns the ignore file of a build: named like the Dockerfile, else the context's (dockerfile.md §7).

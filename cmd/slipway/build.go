@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,7 @@ type buildFlags struct {
 	files, args          []string
 	format, iso, iidfile string
 	rawIIDFile, ignore   string
+	ttl                  string
 	layers               bool
 }
 
@@ -46,6 +48,10 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.o.Target, "target", "", "`stage` to build")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "build argument `K=V`, or K from the environment")
 	fs.BoolVar(&f.o.NoCache, "no-cache", false, "execute every step")
+	fs.StringSliceVar(&f.o.NoCacheFilter, "no-cache-filter", nil, "execute every step of these `stages`")
+	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
+	fs.BoolVar(&f.o.ExplainCache, "explain-cache", false, "say of each step whether it was cached, and if not why")
+	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
 	layers, err := strconv.ParseBool(g.env.get("LAYERS"))
 	fs.BoolVar(&f.layers, "layers", err != nil || layers, "one layer a step, kept as cache")
 	fs.StringVar(&f.format, "format", g.env.get("FORMAT"), "`format`: oci or docker")
@@ -77,6 +83,12 @@ func newBuildCmd(g *globals) *cobra.Command {
 func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (err error) {
 	o := &f.o
 	o.NoLayers = !f.layers
+	if err := f.cacheTTL(); err != nil {
+		return err
+	}
+	if o.Jobs < 0 {
+		return fmt.Errorf("--jobs %d: want 0 or more", o.Jobs)
+	}
 	if o.Output.Format, err = parseFormat(f.format); err != nil {
 		return err
 	}
@@ -107,6 +119,25 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	return f.result(res.Image.ID())
+}
+
+// cacheTTL reads --cache-ttl.
+func (f *buildFlags) cacheTTL() (err error) {
+	if f.ttl == "" {
+		return nil
+	}
+	if f.ttl == "0" {
+		f.o.NoCache = true
+		return nil
+	}
+	if f.o.CacheTTL, err = time.ParseDuration(f.ttl); err == nil && f.o.CacheTTL < 0 {
+		err = errors.New("want a duration that is not negative")
+	}
+	if err != nil {
+		return fmt.Errorf("parsing --cache-ttl %q: %w", f.ttl, err)
+	}
+	f.o.NoCache = f.o.NoCache || f.o.CacheTTL == 0
+	return nil
 }
 
 func (f *buildFlags) result(id string) error {

@@ -1,0 +1,110 @@
+package imagebuildah
+
+import (
+	"io"
+	"sync"
+)
+
+// A console puts what stages print that are built side by side into the order of one after the other: the first stage that
+// has not ended writes through, the others are kept until it is their turn. So the output does not depend on
+// how fast anything is, and no line is torn.
+type console struct {
+	mu   sync.Mutex
+	room *sync.Cond
+	to   [2]io.Writer // standard output and error
+	turn int
+	over bool // nothing is written any more
+	list []*part
+}
+
+// maxKept is how much a stage may print before its turn, in bytes; then it waits. It cannot wait for ever, since the stages
+// before it do not need it.
+const maxKept = 4 << 20
+
+// part is the output of one stage.
+type part struct {
+	c      *console
+	pos    int
+	kept   []chunk
+	size   int
+	closed bool
+}
+
+type chunk struct {
+	stream int
+	text   []byte
+}
+
+// A stream is a part's standard output or error.
+type stream struct {
+	p *part
+	n int
+}
+
+func newConsole(out, err io.Writer, parts int) *console {
+	c := &console{to: [2]io.Writer{orDiscard(out), orDiscard(err)}}
+	c.room = sync.NewCond(&c.mu)
+	for n := range parts {
+		c.list = append(c.list, &part{c: c, pos: n})
+	}
+	return c
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// Write prints, now or when it is the stage's turn.
+func (s stream) Write(text []byte) (int, error) {
+	c, p := s.p.c, s.p
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p.pos > c.turn && p.size > maxKept && !c.over {
+		c.room.Wait()
+	}
+	switch {
+	case c.over:
+		return len(text), nil
+	case p.pos <= c.turn:
+		return c.to[s.n].Write(text)
+	}
+	p.kept = append(p.kept, chunk{s.n, append([]byte(nil), text...)})
+	p.size += len(text)
+	return len(text), nil
+}
+
+// close ends a part: the next ones have their turn.
+func (p *part) close() {
+	c := p.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.closed = true
+	for c.turn < len(c.list) && c.list[c.turn].closed {
+		if c.turn++; c.turn < len(c.list) {
+			c.list[c.turn].flush()
+		}
+	}
+	c.room.Broadcast()
+}
+
+// fail shows what the part has printed, whoever's turn it is, and ends all output.
+func (p *part) fail() {
+	c := p.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		p.flush()
+	}
+	c.over = true
+	c.room.Broadcast()
+}
+
+func (p *part) flush() {
+	for _, k := range p.kept {
+		_, _ = p.c.to[k.stream].Write(k.text) // as with the ordinary output, a closed terminal stops no build
+	}
+	p.kept, p.size = nil, 0
+}

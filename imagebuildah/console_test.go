@@ -1,0 +1,65 @@
+package imagebuildah
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Whatever the order of writes, the output is that of one stage after the other.
+func TestConsoleOrder(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := newConsole(&out, &out, 3)
+	say := func(n, to int, text string) { fmt.Fprint(stream{c.list[n], to}, text) }
+	say(2, 0, "c")
+	say(1, 1, "b")
+	say(0, 0, "a")
+	c.list[1].close()
+	if out.String() != "a" {
+		t.Errorf("before the first stage's end: %q", out.String())
+	}
+	c.list[0].close()
+	say(2, 1, "d")
+	c.list[2].close()
+	if out.String() != "abcd" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+// A failure shows what the failed stage printed, and nothing after it.
+func TestConsoleFail(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := newConsole(&out, nil, 3)
+	for n, text := range []string{"a", "b", "c"} {
+		fmt.Fprint(stream{c.list[n], 0}, text)
+	}
+	c.list[2].fail()
+	c.list[0].fail()
+	fmt.Fprint(stream{c.list[0], 0}, "more")
+	if out.String() != "ac" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+// A stage that prints more than is kept waits for its turn, and goes on.
+func TestConsoleFull(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := newConsole(&out, nil, 2)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 6 {
+			fmt.Fprint(stream{c.list[1], 0}, strings.Repeat("x", 1<<20))
+		}
+		c.list[1].close()
+	})
+	c.list[0].close()
+	wg.Wait()
+	if out.Len() != 6<<20 {
+		t.Errorf("%d bytes", out.Len())
+	}
+}

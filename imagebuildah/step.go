@@ -1,0 +1,279 @@
+package imagebuildah
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/cache"
+)
+
+// A step is an instruction whose meaning is known: all that decides its result, but for the layer below, and how to get it.
+// Nothing has been done yet.
+type step struct {
+	label, text string
+	where       []parser.Range
+	// in is what decides the result; nil for what cannot be known beforehand. do makes the files; nil for an instruction
+	// that only changes the configuration. They see the configuration cfg.
+	in  *cache.Input
+	do  func(*builder.Workspace) error
+	cfg *config.Image
+	// hist is the instruction's place in the history.
+	hist int
+	key  string
+	// layer is the result, found or made.
+	layer *builder.Layer
+	made  bool
+	// changed says that what was copied is not what the key was made of: the result must not bear it (decisions.md §2.3).
+	changed bool
+}
+
+// layerStep notes what the instruction at hand does to files. An empty input is never looked up.
+func (st *stage) layerStep(_ context.Context, in *cache.Input, by string, do func(*builder.Workspace) error) error {
+	s := st.current
+	s.in, s.do, s.cfg, s.hist = in, do, st.cfg.Clone(), len(st.cfg.History)
+	st.history(config.History{CreatedBy: by})
+	return nil
+}
+
+// resolve gives the meaning of the stage's next instructions: up to its end, or to one whose result cannot be known, which
+// is the last one then.
+func (st *stage) resolve(ctx context.Context) ([]*step, error) {
+	var steps []*step
+	for len(st.queue) > 0 {
+		q := st.queue[0]
+		st.queue = st.queue[1:]
+		st.current = &step{label: q.label, text: text(q.cmd), where: q.where}
+		if err := st.execute(ctx, q.cmd, q.where); err != nil {
+			return nil, err
+		}
+		steps = append(steps, st.current)
+		if st.current.do != nil && st.current.in == nil && !st.b.o.NoLayers {
+			break
+		}
+	}
+	return steps, nil
+}
+
+// keys names the results of steps. The first one stands on a layer, each further one on the result of the one before:
+// so all are known before anything is done (decisions.md §2.1).
+func (st *stage) keys(steps []*step) {
+	o := st.b.o.Output
+	chain := "layer:" + st.top
+	for _, s := range steps {
+		if s.in == nil {
+			continue
+		}
+		s.in.Parent, s.in.Output = chain, outputText(o)
+		s.in.Platform = s.cfg.OS + "/" + s.cfg.Architecture + "/" + s.cfg.Variant
+		s.key = s.in.Key()
+		chain = s.key
+	}
+}
+
+// outputText are the times that are forced on a layer's files: nothing else of an output gets into a layer.
+func outputText(o builder.Output) string {
+	switch {
+	case o.Timestamp != nil:
+		return fmt.Sprintf("all times %d", o.Timestamp.Unix())
+	case o.Rewrite && o.Epoch != nil:
+		return fmt.Sprintf("times up to %d", o.Epoch.Unix())
+	}
+	return ""
+}
+
+// lookup finds the deepest step that is cached, from the end: one access to storage finds all below it.
+func (st *stage) lookup(steps []*step) error {
+	if st.b.o.NoLayers || st.b.o.NoCache || st.filtered() {
+		return nil
+	}
+	for n := len(steps) - 1; n >= 0; n-- {
+		if steps[n].key == "" {
+			continue
+		}
+		l, err := st.b.s.Layer(steps[n].key)
+		if errors.Is(err, builder.ErrNoLayer) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if ok, err := st.adopt(steps[:n+1], l); ok || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt takes a layer and those below it for the results of steps. Other tools may have given the name to something that does not
+// stand on what this stage stands on: that is a miss.
+func (st *stage) adopt(steps []*step, l *builder.Layer) (bool, error) {
+	found := map[*step]*builder.Layer{}
+	for n := len(steps) - 1; n >= 0; n-- {
+		s := steps[n]
+		if s.do == nil {
+			continue
+		}
+		if l == nil || st.expired(s.key, l) {
+			return false, nil
+		}
+		found[s] = l
+		parent := l.Parent
+		if l = nil; parent != "" {
+			var err error
+			if l, err = st.b.s.LayerByID(parent); err != nil {
+				return false, err
+			}
+		}
+	}
+	below := ""
+	if l != nil {
+		below = l.ID
+	}
+	if below != st.top {
+		return false, nil
+	}
+	for s, l := range found {
+		s.layer = l
+	}
+	return true, nil
+}
+
+// expired tells whether a result is older than the caller wants.
+func (st *stage) expired(key string, l *builder.Layer) bool {
+	ttl := st.b.o.CacheTTL
+	return ttl > 0 && st.b.s.Now().Sub(st.b.s.StepMade(key, l)) > ttl
+}
+
+// perform does what was not found, and says what happens.
+func (st *stage) perform(ctx context.Context, steps []*step) error {
+	for n, s := range steps {
+		if s.label != "" {
+			st.say("%s: %s", s.label, s.text)
+		}
+		if s.do == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := st.result(ctx, s, steps[:n]); err != nil {
+			return st.b.plan.At(s.where, &StepError{s.text, err})
+		}
+	}
+	return nil
+}
+
+// result gets the result of one step: the layer that was found, or a new one.
+func (st *stage) result(ctx context.Context, s *step, before []*step) (err error) {
+	if st.b.o.NoLayers {
+		return st.single(ctx, s)
+	}
+	st.explain(s, before)
+	if s.layer != nil {
+		st.printf("--> Using cache %s\n", s.layer.ID)
+		st.b.s.StepUsed(s.key)
+	} else {
+		if s.layer, err = st.make(ctx, s); err != nil {
+			return err
+		}
+		s.made = true
+		st.printf("--> %s\n", s.layer.ID[:12])
+	}
+	st.top = s.layer.ID
+	created := s.layer.Created
+	st.cfg.History[s.hist].Created = &created
+	return nil
+}
+
+// make makes a layer, and keeps its input beside it for those who ask why it was not found.
+func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
+	w, err := st.workspace(ctx, s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.do(w); err != nil {
+		return nil, errors.Join(err, w.Discard())
+	}
+	key := s.key
+	if s.changed {
+		st.loose = true
+	}
+	if st.loose {
+		key = ""
+	}
+	l, err := w.Seal(ctx, key, builder.LayerOptions{Output: st.b.o.Output})
+	if err != nil || key == "" {
+		return l, err
+	}
+	note, err := json.Marshal(s.in)
+	if err != nil {
+		return nil, err
+	}
+	return l, st.b.s.NoteStep(key, note)
+}
+
+func (st *stage) workspace(ctx context.Context, cfg *config.Image) (*builder.Workspace, error) {
+	return st.b.s.NewWorkspace(ctx, st.top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Hostname: "buildkitsandbox"})
+}
+
+// single does a step in the stage's only workspace.
+func (st *stage) single(ctx context.Context, s *step) error {
+	if st.work == nil {
+		w, err := st.workspace(ctx, s.cfg)
+		if err != nil {
+			return err
+		}
+		st.work = w
+	}
+	if err := st.work.Configure(func(i *config.Image) error { *i = *s.cfg.Clone(); return nil }); err != nil {
+		return err
+	}
+	return s.do(st.work)
+}
+
+// explain says whether a step was found, and of one that was not which input is another than it was (--explain-cache).
+func (st *stage) explain(s *step, before []*step) {
+	if !st.b.o.ExplainCache {
+		return
+	}
+	switch {
+	case s.layer != nil:
+		st.printf("--> cache hit %s, made %s\n", s.key[:12], st.b.s.StepMade(s.key, s.layer).UTC().Format(time.RFC3339))
+	default:
+		st.printf("--> cache miss %s\n", st.reason(s, before))
+	}
+}
+
+func (st *stage) reason(s *step, before []*step) string {
+	switch {
+	case s.in == nil:
+		return "its result can not be known beforehand"
+	case st.b.o.NoCache:
+		return s.key[:12] + ": --no-cache"
+	case st.filtered():
+		return s.key[:12] + ": --no-cache-filter names this stage"
+	}
+	if l, err := st.b.s.Layer(s.key); err == nil && st.expired(s.key, l) {
+		return s.key[:12] + ": older than --cache-ttl"
+	}
+	for _, b := range before {
+		if b.do != nil && b.made {
+			return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], b.text)
+		}
+	}
+	var have []cache.Input
+	for _, blob := range st.b.s.StepNotes() {
+		var in cache.Input
+		if json.Unmarshal(blob, &in) == nil {
+			have = append(have, in)
+		}
+	}
+	return s.key[:12] + ": " + cache.Explain(*s.in, have)
+}
