@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -110,12 +111,15 @@ func lookupOwner(root *rootfs.Root, chown string) (uid, gid int, err error) {
 	return int(u.UID), int(u.GID), nil
 }
 
-// owner is the configured user's identity.
+// owner is the configured user's identity, root's for an unknown one.
 func (w *Workspace) owner(root *rootfs.Root) (uid, gid int, err error) {
 	if w.cfg.Config.User == "" {
 		return 0, 0, nil
 	}
 	u, err := spec.LookupUser(root, w.cfg.Config.User)
+	if unknown := spec.UnknownError(""); errors.As(err, &unknown) {
+		return 0, 0, nil
+	}
 	if err != nil {
 		return 0, 0, err
 	}

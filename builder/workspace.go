@@ -89,7 +89,8 @@ func (w *Workspace) inRoot(f func(*rootfs.Root) error) error {
 func (w *Workspace) View(f func(*rootfs.Root) error) error { return w.inRoot(f) }
 
 // Mkdir makes a directory and its missing parents with mode 0755, all owned by the configured user, as
-// WORKDIR does (dockerfile.md §8). A directory that exists is left as it is.
+// WORKDIR does (dockerfile.md §8). A directory that exists is left as it is. A user who is not there yet, as USER is not
+// checked, is taken for root: the build fails where it runs something as that user.
 func (w *Workspace) Mkdir(_ context.Context, dir string) error {
 	return w.inRoot(func(root *rootfs.Root) error {
 		uid, gid, err := w.owner(root)

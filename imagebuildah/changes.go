@@ -3,6 +3,8 @@ package imagebuildah
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -44,6 +46,9 @@ func metadata(cmd instructions.Command, st *stage) ([]config.Change, error) {
 	case *instructions.UserCommand:
 		return one(config.User(c.User))
 	case *instructions.StopSignalCommand:
+		if err := signal(c.Signal); err != nil {
+			return nil, err
+		}
 		return one(config.StopSignal(c.Signal))
 	case *instructions.ShellCommand:
 		return one(config.Shell(c.Shell))
@@ -62,7 +67,11 @@ func metadata(cmd instructions.Command, st *stage) ([]config.Change, error) {
 			StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries}
 		return one(config.Health(&h))
 	case *instructions.CmdCommand:
-		return one(argv(c.ShellDependantCmdLine, config.Cmd, true))
+		list := []config.Change{argv(c.ShellDependantCmdLine, config.Cmd, true)}
+		if st != nil {
+			list = append(list, config.ArgsEscaped()) // as BuildKit marks it (dockerfile.md §8)
+		}
+		return list, nil
 	case *instructions.EntrypointCommand:
 		list := []config.Change{argv(c.ShellDependantCmdLine, config.Entrypoint, false)}
 		if st == nil || !st.cmdSet {
@@ -90,7 +99,7 @@ func argv(line instructions.ShellDependantCmdLine, f func([]string) config.Chang
 	return func(i *config.Image) error {
 		args := line.CmdLine
 		if line.PrependShell {
-			args = append(shellOf(i), args...)
+			args = append(shellOf(i), strings.Join(args, " "))
 		}
 		if len(args) == 0 && !keepEmpty {
 			args = nil
@@ -118,7 +127,11 @@ func expose(ports []string) ([]config.Change, error) {
 		if proto != "tcp" && proto != "udp" && proto != "sctp" {
 			return nil, fmt.Errorf("invalid port: %q: invalid proto: %s", text, proto)
 		}
-		spec = spec[strings.LastIndex(spec, ":")+1:]
+		host := ""
+		if i := strings.LastIndex(spec, ":"); i >= 0 {
+			host, spec = spec[:i], spec[i+1:]
+			host = host[strings.LastIndex(host, ":")+1:]
+		}
 		first, last, ranged := strings.Cut(spec, "-")
 		if !ranged {
 			last = first
@@ -128,12 +141,61 @@ func expose(ports []string) ([]config.Change, error) {
 		if err := errors.Join(err1, err2); err != nil || to < from {
 			return nil, fmt.Errorf("invalid containerPort: %s", text)
 		}
+		if err := hostPorts(host, to-from); err != nil {
+			return nil, fmt.Errorf("invalid port: %q: %w", text, err)
+		}
 		for n := from; n <= to; n++ {
 			list = append(list, config.Port(fmt.Sprintf("%d/%s", n, proto)))
 		}
 	}
 	return list, nil
 }
+
+// hostPorts checks the host's side of a mapping, which is not kept: one port, or as many as the container has.
+func hostPorts(text string, more int) error {
+	first, last, ranged := strings.Cut(text, "-")
+	if text == "" || !ranged {
+		return nil
+	}
+	from, err1 := port(first)
+	to, err2 := port(last)
+	if err1 != nil || err2 != nil || to-from != more {
+		return errors.New("invalid ranges specified for container and host Ports")
+	}
+	return nil
+}
+
+// signal checks STOPSIGNAL: a number from 1 on, or a name with or without SIG in front, real-time ones as an offset from their
+// ends.
+func signal(text string) error {
+	bad := fmt.Errorf("invalid signal: %s", text)
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 1 {
+			return bad
+		}
+		return nil
+	}
+	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	for prefix, sign := range map[string]string{"RTMIN": "+", "RTMAX": "-"} {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		offset, signed := strings.CutPrefix(rest, sign)
+		if n, err := strconv.Atoi(offset); rest == "" || signed && err == nil && n >= 0 && n <= 30 {
+			return nil
+		}
+		return bad
+	}
+	if !slices.Contains(strings.Fields(signals), name) {
+		return bad
+	}
+	return nil
+}
+
+// signals are the names that Linux has.
+const signals = "HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CLD CONT STOP TSTP TTIN TTOU " +
+	"URG XCPU XFSZ VTALRM PROF WINCH IO POLL PWR SYS UNUSED"
 
 func port(text string) (n int, err error) {
 	for _, c := range text {

@@ -47,6 +47,9 @@ func Cmd(argv []string) Change { return set(func(i *Image) { i.Config.Cmd = argv
 // inherited one is the frontend's knowledge.
 func Entrypoint(argv []string) Change { return set(func(i *Image) { i.Config.Entrypoint = argv }) }
 
+// ArgsEscaped marks the command as complete, as BuildKit does.
+func ArgsEscaped() Change { return set(func(i *Image) { i.Config.ArgsEscaped = true }) }
+
 // Label sets a label, UnsetLabel removes one, ClearLabels all.
 func Label(key, value string) Change {
 	return set(func(i *Image) {

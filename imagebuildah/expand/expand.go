@@ -35,7 +35,7 @@ func (s *Scope) Word(word string) (out string, unset []string, err error) {
 		}
 	}
 	slices.Sort(unset)
-	return res.Result, unset, bounded(res.Result, err)
+	return res.Result, unset, bounded(word, res.Result, err)
 }
 
 // Expand is Word for who does not care about unset names.
@@ -47,7 +47,7 @@ func (s *Scope) Expand(word string) (string, error) {
 // Words is Expand with the result split at blanks that are not quoted (EXPOSE).
 func (s *Scope) Words(word string) ([]string, error) {
 	list, err := shell.NewLex(s.Escape).ProcessWords(word, shell.EnvsFromSlice(s.Env))
-	return list, bounded(strings.Join(list, " "), err)
+	return list, bounded(word, strings.Join(list, " "), err)
 }
 
 // Body expands the body of a here-document: quotes stay, and the backslash is the escape character whatever the
@@ -56,12 +56,16 @@ func (s *Scope) Body(text string) (string, error) {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
 	out, _, err := lex.ProcessWord(text, shell.EnvsFromSlice(s.Env))
-	return out, bounded(out, err)
+	return out, bounded(text, out, err)
 }
 
-func bounded(out string, err error) error {
-	if err == nil && len(out) > maxSize {
-		err = errors.New("the value is larger than 1 MiB after expansion")
+// bounded judges a result. The lexer reports the end of the word as a modifier: what is missing there is the brace.
+func bounded(word, out string, err error) error {
+	switch {
+	case err == nil && len(out) > maxSize:
+		return errors.New("the value is larger than 1 MiB after expansion")
+	case err != nil && strings.Contains(err.Error(), "unsupported modifier (\ufffd)"):
+		return fmt.Errorf("failed to process %q: syntax error: missing '}'", word)
 	}
 	return err
 }

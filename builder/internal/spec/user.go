@@ -19,6 +19,11 @@ type User struct {
 	Home     string
 }
 
+// An UnknownError says that a name is in no account file.
+type UnknownError string
+
+func (e UnknownError) Error() string { return string(e) }
+
 // A fileReader reads files of a container: a *rootfs.Root.
 type fileReader interface {
 	ReadFile(name string, limit int64) ([]byte, error)
@@ -102,7 +107,7 @@ func passwd(r fileReader, name string) (u User, login string, err error) {
 		if name == "root" {
 			return User{Home: "/root"}, "root", nil
 		}
-		err = fmt.Errorf("unknown user error looking up user %q: no matching entries in passwd file", name)
+		err = UnknownError(fmt.Sprintf("unknown user error looking up user %q: no matching entries in passwd file", name))
 	}
 	if u.Home == "" {
 		u.Home = "/"
@@ -127,7 +132,7 @@ func groupID(r fileReader, name string) (uint32, error) {
 		if name == "root" {
 			return 0, nil
 		}
-		err = fmt.Errorf("unknown group error looking up group %q: no matching entries in group file", name)
+		err = UnknownError(fmt.Sprintf("unknown group error looking up group %q: no matching entries in group file", name))
 	}
 	return gid, err
 }
