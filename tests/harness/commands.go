@@ -35,6 +35,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"capture":  capture,
 		"lines":    lines,
 		"asuser":   h.asUser,
+		"pod":      h.pod,
 		"clean":    h.clean,
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}

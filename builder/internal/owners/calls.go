@@ -31,6 +31,12 @@ func handlers(nr int32) func(*call) result {
 		return fstatat
 	case unix.SYS_STATX:
 		return statx
+	case unix.SYS_EXECVE:
+		return execve
+	case unix.SYS_EXECVEAT:
+		return execveat
+	case unix.SYS_PRCTL:
+		return prctl
 	case unix.SYS_CHROOT, unix.SYS_PIVOT_ROOT:
 		return chroot
 	}

@@ -2,6 +2,7 @@ package owners
 
 import (
 	"encoding/binary"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +25,11 @@ func (c *call) change(f func(i identity, privileged bool) (identity, unix.Errno)
 // uids and gids apply a change of one of the sets.
 func (c *call) uids(f func(s set, privileged bool) (set, unix.Errno)) result {
 	return c.change(func(i identity, p bool) (identity, unix.Errno) {
-		var errno unix.Errno
-		i.uid, errno = f(i.uid, p)
-		return i, errno
+		uid, errno := f(i.uid, p)
+		if errno != 0 {
+			return i, errno
+		}
+		return i.as(uid), 0
 	}, unix.CAP_SETUID)
 }
 
@@ -119,6 +122,62 @@ func getgroups(c *call) result {
 		return failed(unix.EFAULT)
 	}
 	return done(int64(len(groups)))
+}
+
+// execve notes what the file's setuid and setgid bits make of the caller. A script's mean nothing.
+func execve(c *call) result { return c.exec(unix.AT_FDCWD, 0, false, false) }
+
+func execveat(c *call) result {
+	flags := c.arg(4)
+	return c.exec(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0)
+}
+
+func (c *call) exec(dirfd, arg int, nofollow, empty bool) result {
+	name, err := c.text(c.n.args[arg])
+	if err != nil {
+		return proceed()
+	}
+	f, err := c.file(dirfd, name, nofollow, empty)
+	if err != nil {
+		return proceed()
+	}
+	defer f.close()
+	mode := f.st.Mode
+	if mode&unix.S_IFMT != unix.S_IFREG || mode&0o111 == 0 || !c.valid() {
+		return proceed()
+	}
+	if mode&(unix.S_ISUID|unix.S_ISGID) != 0 && script(f.fd) {
+		mode &^= unix.S_ISUID | unix.S_ISGID
+	}
+	t := c.s.task(c.tid())
+	t.who = t.who.run(f.meant.UID, f.meant.GID, mode)
+	return proceed()
+}
+
+// script tells whether a file begins as one.
+func script(fd int) bool {
+	f, err := os.Open(own(fd))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var b [2]byte
+	_, _ = f.Read(b[:])
+	return string(b[:]) == "#!"
+}
+
+// prctl notes whether capabilities are to be kept when the last id 0 goes. The filter shows no other uses.
+func prctl(c *call) result {
+	const keepCaps, noFixup = 1 << 4, 1 << 2 // bits of PR_SET_SECUREBITS
+	v := c.n.args[1]
+	t := c.s.task(c.tid())
+	switch c.arg(0) {
+	case unix.PR_SET_KEEPCAPS:
+		t.who.keep = v == 1
+	case unix.PR_SET_SECUREBITS:
+		t.who.keep = v&(keepCaps|noFixup) != 0
+	}
+	return proceed()
 }
 
 // chroot makes root directories differ from now on. The call itself is the kernel's.

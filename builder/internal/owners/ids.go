@@ -14,6 +14,8 @@ const none = 1<<32 - 1
 type identity struct {
 	uid, gid set
 	groups   []uint32
+	// keep is PR_SET_KEEPCAPS; kept says that capabilities have outlived the last id 0, until the next exec.
+	keep, kept bool
 }
 
 // A set is the four ids of one kind.
@@ -25,7 +27,31 @@ func all(id uint32) set { return set{id, id, id, id} }
 func (s set) has(id uint32) bool { return id == s.r || id == s.e || id == s.s }
 
 // privileged: the kernel takes capabilities away with effective id 0, and gives them back with it.
-func (i identity) privileged() bool { return i.uid.e == 0 }
+func (i identity) privileged() bool { return i.uid.e == 0 || i.kept }
+
+// as returns the identity with other uids, and what the kernel does to capabilities then.
+func (i identity) as(uid set) identity {
+	if i.uid.has(0) && !uid.has(0) {
+		i.kept = i.keep
+	}
+	i.uid = uid
+	return i
+}
+
+// run returns who the identity is after it has executed a file of that owner and mode: its setuid and setgid bits
+// count, as the kernel, which sees one id only, cannot make them.
+func (i identity) run(uid, gid int, mode uint32) identity {
+	i.keep, i.kept = false, false
+	if mode&unix.S_ISUID != 0 {
+		i.uid.e = uint32(uid)
+	}
+	if mode&unix.S_ISGID != 0 && mode&unix.S_IXGRP != 0 {
+		i.gid.e = uint32(gid)
+	}
+	i.uid.s, i.uid.fs = i.uid.e, i.uid.e
+	i.gid.s, i.gid.fs = i.gid.e, i.gid.e
+	return i
+}
 
 // one is setuid and setgid.
 func (s set) one(id uint32, privileged bool) (set, unix.Errno) {
@@ -98,7 +124,7 @@ func (i identity) plain() bool { return i.uid.fs == 0 && i.gid.fs == 0 }
 
 // mayChown tells whether the kernel would let this identity give a file away; -1 leaves an owner.
 func (i identity) mayChown(owner, group int, uid, gid int64, capChown bool) bool {
-	if i.uid.fs == 0 && capChown {
+	if (i.uid.fs == 0 || i.kept) && capChown {
 		return true
 	}
 	if int(i.uid.fs) != owner {

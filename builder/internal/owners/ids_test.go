@@ -86,6 +86,35 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestKeep: setpriv sets the user first and the group with the capabilities that it kept; a program it starts has none.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	i := identity{keep: true}.as(all(5))
+	if !i.privileged() {
+		t.Error("capabilities were not kept")
+	}
+	if i = i.run(0, 0, 0o755); i.privileged() || i.uid != all(5) {
+		t.Errorf("after exec: %+v", i)
+	}
+	if i := (identity{}).as(all(5)); i.privileged() {
+		t.Error("capabilities were kept unasked")
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	joe := identity{uid: all(5), gid: all(6)}
+	if got := joe.run(0, 0, 0o4755); got.uid != (set{5, 0, 0, 0}) || got.gid != all(6) {
+		t.Errorf("setuid: %+v", got)
+	}
+	if got := joe.run(0, 9, 0o2755); got.uid != all(5) || got.gid != (set{6, 9, 9, 9}) {
+		t.Errorf("setgid: %+v", got)
+	}
+	if got := joe.run(0, 9, 0o2644); got.gid != all(6) {
+		t.Errorf("setgid without execution is locking: %+v", got)
+	}
+}
+
 func TestMayChown(t *testing.T) {
 	t.Parallel()
 	joe := identity{uid: all(5), gid: all(6), groups: []uint32{8}}
