@@ -80,7 +80,7 @@ func copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
 			return co, fmt.Errorf("opening ignore file: %w", err)
 		}
 		defer f.Close()
-		if co.Ignore, err = copier.ParseIgnore(f); err != nil {
+		if co.Ignore, err = copier.ParseIgnore(o.IgnoreFile, f); err != nil {
 			return co, fmt.Errorf("%s: %w", o.IgnoreFile, err)
 		}
 	}

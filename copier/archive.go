@@ -33,7 +33,7 @@ func Extract(ctx context.Context, dst *rootfs.Root, dest string, r io.Reader, o 
 
 // unpack extracts a file of the source if its content is an archive, whatever it is called.
 func (c *copying) unpack(from *rootfs.Dir, name, dest string) (bool, error) {
-	f, err := from.OpenFile(name)
+	f, info, err := from.Regular(name)
 	if err != nil {
 		return false, err
 	}
@@ -44,24 +44,28 @@ func (c *copying) unpack(from *rootfs.Dir, name, dest string) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
-	return true, c.extract(dest, f)
+	c.seen(name, info)
+	if err := c.extract(dest, f); err != nil {
+		return true, fmt.Errorf("%s: %w", name, err)
+	}
+	return true, nil
 }
 
 // extract unpacks r and puts the digest of its bytes as they came into the digest of the whole.
 func (c *copying) extract(dest string, r io.Reader) error {
-	h := sha256.New()
-	raw := io.TeeReader(readerCtx{c.ctx, r}, h)
+	h, raw := sha256.New(), io.Reader(readerCtx{c.ctx, r})
+	if !c.o.NoDigest {
+		raw = io.TeeReader(raw, h)
+	}
 	if c.dst != nil {
 		if err := c.extractTo(dest, raw); err != nil {
 			return err
 		}
 	}
-	if _, err := io.CopyBuffer(io.Discard, raw, c.buf); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, raw, c.buffer(0)); err != nil { // what follows the archive's end counts too
 		return err
 	}
-	c.files++
-	c.text("archive")
-	c.text(string(h.Sum(nil)))
+	c.archived(h.Sum(nil))
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +42,12 @@ type Options struct {
 	AllowEmptyWildcard, NoWildcard bool
 	// Unpack extracts regular files that are archives, by content.
 	Unpack bool
+	// Link copies as into a layer of its own that is put on top: nothing of the destination is followed or asked.
+	Link bool
 	// NoDigest skips the digest where it is known: data can then be copied by the kernel.
 	NoDigest bool
+	// Expect is the State of the source that must still be true; otherwise the error is ErrChanged. Empty expects nothing.
+	Expect string
 }
 
 // Content says what was copied. Its digest covers names, types, modes, owners, sizes, attributes, link
@@ -53,6 +58,9 @@ type Content struct {
 	Digest digest.Digest
 	Files  int
 	Bytes  int64
+	// State changes when a file of the source is touched. It is for comparison on this machine, within one process: it
+	// is made of inodes and times.
+	State string
 }
 
 // Copy copies what patterns select below src to dest in dst. A dest with a trailing slash, or that is a
@@ -75,19 +83,31 @@ func run(ctx context.Context, dst *rootfs.Root, dest string, src *rootfs.Root, p
 		return Content{}, err
 	}
 	var items []item
-	for _, p := range patterns {
+	starts := make([]int, len(patterns))
+	for i, p := range patterns { // all before anything is written
+		starts[i] = len(items)
 		found, err := c.selected(src, p)
 		if err != nil {
 			return Content{}, err
 		}
 		items = append(items, found...)
 	}
-	for _, it := range items {
+	for i, it := range items {
+		if slices.Contains(starts, i) {
+			clear(c.links) // links between sources become files of their own (dockerfile.md §6.4)
+		}
 		if err := c.item(src, it, dest); err != nil {
 			return Content{}, err
 		}
 	}
-	return c.content(items, len(patterns)), nil
+	if err := c.linkTimes(); err != nil {
+		return Content{}, err
+	}
+	content := c.content(items, len(patterns))
+	if o.Expect != "" && content.State != o.Expect {
+		return content, fmt.Errorf("the source %w", ErrChanged)
+	}
+	return content, nil
 }
 
 // PutFile writes one file from a stream: a download, a here-document, text. name is used when dest is a directory.
@@ -102,16 +122,28 @@ func PutFile(ctx context.Context, dst *rootfs.Root, dest, name string, mode uint
 	}
 	defer at.dir.Close()
 	info := rootfs.Info{Name: name, Mode: typeRegular | mode&0o7777, Mtime: mtime}
-	sum, n, err := c.write(at.dir, at.base, readerCtx{ctx, r}, 0)
+	sum, err := c.put(at, info, r)
 	if err != nil {
 		return Content{}, err
 	}
-	info.Size = n
-	if err := c.attributes(at.dir, at.base, info, nil); err != nil {
-		return Content{}, err
-	}
 	c.add(name, info, "", nil, sum)
-	return c.content(nil, 1), nil
+	return c.content(nil, 1), c.linkTimes()
+}
+
+func (c *copying) put(at place, info rootfs.Info, r io.Reader) (sum []byte, err error) {
+	f, err := c.create(at)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if sum, _, err = stream(f, readerCtx{c.ctx, r}, c.buffer(0)); err != nil {
+		return nil, err
+	}
+	return sum, c.fileAttributes(f, info, nil)
 }
 
 // readerCtx ends a stream when its context does.
@@ -136,8 +168,8 @@ func newCopying(ctx context.Context, dst *rootfs.Root, o Options) (*copying, err
 	if err != nil {
 		return nil, fmt.Errorf("parsing excludes: %w", err)
 	}
-	return &copying{ctx: ctx, dst: dst, o: o, chmod: chmod, exclude: exclude, sum: sha256.New(),
-		links: map[inode]linked{}, buf: make([]byte, 256<<10)}, nil
+	return &copying{ctx: ctx, dst: dst, o: o, chmod: chmod, exclude: exclude, sum: sha256.New(), state: sha256.New(),
+		links: map[inode]linked{}, linkDirs: map[string]bool{}}, nil
 }
 
 // Sum is the digest of several contents, given as hex digits, copied by one command.

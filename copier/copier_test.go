@@ -119,7 +119,7 @@ func TestCopy(t *testing.T) {
 			to, dir := tree(t, c.have)
 			if c.ignore != "" {
 				var err error
-				if c.o.Ignore, err = ParseIgnore(strings.NewReader(c.ignore)); err != nil {
+				if c.o.Ignore, err = ParseIgnore("ignore", strings.NewReader(c.ignore)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -367,7 +367,7 @@ func FuzzChmod(f *testing.F) {
 func FuzzIgnore(f *testing.F) {
 	f.Add("**\n!a/b\n#c", "a/b")
 	f.Fuzz(func(t *testing.T, text, name string) {
-		i, err := ParseIgnore(strings.NewReader(text))
+		i, err := ParseIgnore("ignore", strings.NewReader(text))
 		if err != nil || len(name) > 200 || len(text) > 1000 {
 			return
 		}

@@ -12,41 +12,49 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// An item is one thing that a pattern selected: its path below the source root, and the name it is
-// copied under when the destination is a directory.
+// An item is one thing that a pattern selected.
 type item struct {
-	path, base string
-	chain      string // with Parents: the directories to keep, "" for none
-	info       rootfs.Info
+	path  string // below the source root, all links resolved; with NoFollow but for the last
+	base  string // the name it gets in a destination directory
+	typed string // below the source root, as selected
+	pivot string // with Parents: where the chain starts
+	chain string // with Parents: the directories to keep, "" for none
+	ex    string // what excludes are about
+	info  rootfs.Info
 }
+
+// A match is what glob found: a path, and the part of it before the pivot.
+type match struct{ path, pivot string }
+
+// pivotMark stands for the pivot among the components of a pattern. No file has that name.
+const pivotMark = "/"
 
 // selected lists what a pattern selects. Go's path.Match syntax for each component, "**" for any number of
 // them with Parents only; leading "/" and ".." stay at the root.
 func (c *copying) selected(src *rootfs.Root, pattern string) ([]item, error) {
-	pivot := ""
-	if c.o.Parents {
-		if before, after, ok := strings.Cut(pattern, "/./"); ok {
-			pivot, pattern = path.Clean("/"+before), before+"/"+after
-		}
-	}
-	clean := path.Clean("/" + pattern)
+	parts := c.parts(pattern)
 	if !wild(pattern) {
-		return c.literal(src, unescape(clean), pattern, pivot)
+		return c.literal(src, parts, pattern)
 	}
 	if c.o.NoWildcard {
 		return nil, fmt.Errorf("source %q: wildcards are not allowed", pattern)
 	}
-	var found []string
-	if err := glob(src, "/", strings.Split(clean, "/")[1:], c.o.Parents, &found); err != nil {
+	for _, p := range parts {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, fmt.Errorf("source %q: %w", pattern, err)
+		}
+	}
+	var found []match
+	if err := glob(src, match{path: "/"}, parts, c.o.Parents, &found); err != nil {
 		return nil, fmt.Errorf("source %q: %w", pattern, err)
 	}
 	items, hidden := []item{}, 0
-	for _, name := range found {
-		it, err := c.newItem(src, name, pivot)
+	for _, m := range found {
+		it, err := c.newItem(src, m)
 		if err != nil {
 			return nil, err
 		}
-		if c.hidden(it) {
+		if c.hidden(it, true) {
 			hidden++
 			continue
 		}
@@ -56,13 +64,53 @@ func (c *copying) selected(src *rootfs.Root, pattern string) ([]item, error) {
 	case len(items) > 0 || (c.o.AllowEmptyWildcard && hidden == 0):
 		return items, nil
 	case hidden > 0:
-		return nil, fmt.Errorf("no items matching glob %q copied (%d filtered out): %w", pattern, hidden, fs.ErrNotExist)
+		return nil, c.filtered(pattern, hidden)
 	}
-	return nil, fmt.Errorf("globs [%s] matched nothing: %w", pattern, fs.ErrNotExist)
+	return nil, fmt.Errorf("globs [%s] matched nothing: %w", pattern, unix.ENOENT)
 }
 
-func (c *copying) literal(src *rootfs.Root, name, typed, pivot string) ([]item, error) {
-	it, err := c.newItem(src, name, pivot)
+// parts splits a pattern into its components, with the first "/./" as the mark of the pivot.
+func (c *copying) parts(pattern string) []string {
+	before, after, pivot := "", pattern, false
+	if c.o.Parents {
+		if before, after, pivot = strings.Cut(pattern, "/./"); !pivot {
+			before, after = "", pattern
+		}
+	}
+	var parts []string
+	if pivot {
+		parts = append(components(before), pivotMark)
+	}
+	return append(parts, components(after)...)
+}
+
+func components(pattern string) []string {
+	clean := path.Clean("/" + pattern)
+	if clean == "/" {
+		return nil
+	}
+	return strings.Split(clean[1:], "/")
+}
+
+// filtered says that all that was found is excluded (exact.md, dockerfile.md §6.2).
+func (c *copying) filtered(pattern string, n int) error {
+	using := ""
+	if c.o.Ignore != nil && c.o.Ignore.name != "" {
+		using = " using " + c.o.Ignore.name
+	}
+	return fmt.Errorf("no items matching glob %q copied (%d filtered out%s): %w", pattern, n, using, unix.ENOENT)
+}
+
+func (c *copying) literal(src *rootfs.Root, parts []string, typed string) ([]item, error) {
+	m := match{path: "/"}
+	for _, p := range parts {
+		if p == pivotMark {
+			m.pivot = m.path
+			continue
+		}
+		m.path = path.Join(m.path, unescape(p))
+	}
+	it, err := c.newItem(src, m)
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
@@ -70,42 +118,85 @@ func (c *copying) literal(src *rootfs.Root, name, typed, pivot string) ([]item, 
 		}
 		return nil, fmt.Errorf("copier: stat: %q: %w", path.Join("/", typed), err)
 	}
-	if c.hidden(it) {
-		if c.o.Ignore.Excluded(strings.TrimPrefix(it.path, "/")) {
-			return nil, fmt.Errorf("copier: stat: %q: %w (excluded by the ignore file)", path.Join("/", typed), unix.ENOENT)
-		}
-		return nil, nil
+	if c.hidden(it, false) {
+		return nil, c.filtered(typed, 1)
 	}
 	return []item{it}, nil
 }
 
-func (c *copying) newItem(src *rootfs.Root, name, pivot string) (item, error) {
+func (c *copying) newItem(src *rootfs.Root, m match) (item, error) {
 	stat := src.Stat
 	if c.o.NoFollow {
 		stat = src.Lstat
 	}
-	info, err := stat(name)
+	info, err := stat(m.path)
 	if err != nil {
 		return item{}, err
 	}
-	it := item{path: name, base: path.Base(name), info: info}
+	it := item{path: resolve(src, m.path, !c.o.NoFollow), base: path.Base(m.path), typed: m.path, info: info}
 	if c.o.Parents {
-		kept := strings.TrimPrefix(strings.TrimPrefix(name, pivot), "/")
-		it.chain = path.Dir("/" + kept)
+		it.ex = strings.TrimPrefix(strings.TrimPrefix(m.path, m.pivot), "/")
+		if it.ex != "" { // nothing behind the pivot: the contents are meant
+			it.pivot, it.chain = path.Join("/", m.pivot), path.Dir("/"+it.ex)
+		}
 	}
 	return it, nil
 }
 
-// hidden tells whether an item is not to be copied at all. A directory with something re-included in it is walked.
-func (c *copying) hidden(it item) bool {
-	rel := strings.TrimPrefix(it.path, "/")
-	if rel == "" {
+// resolve follows the links of a path by hand, as the ignore file is about what a path leads to. It decides nothing about
+// what may be opened: whatever it returns is opened inside the root.
+func resolve(src *rootfs.Root, name string, last bool) string {
+	at, rest := "/", strings.Split(trim(name), "/")
+	for links := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		if part == "" || part == "." {
+			continue
+		}
+		next := path.Join(at, part)
+		if len(rest) == 0 && !last {
+			return next
+		}
+		target, err := readlink(src, at, part)
+		if err != nil || links >= 40 {
+			at = next
+			continue
+		}
+		links++
+		if path.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return at
+}
+
+func readlink(src *rootfs.Root, dir, name string) (string, error) {
+	if name == ".." {
+		return "", unix.EINVAL
+	}
+	d, err := src.Dir(dir)
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	return d.Readlink(name)
+}
+
+// hidden tells whether an item is not to be copied at all. Excludes are about what is in a directory that a source
+// names, so they do not hide that itself; but what a wildcard matched, and a file, they do (dockerfile.md §19.3).
+func (c *copying) hidden(it item, wildcard bool) bool {
+	at := trim(it.path)
+	if c.o.Ignore.at(at).out && !(it.info.IsDir() && c.o.Ignore.Within(at)) {
+		return true
+	}
+	if c.o.Parents {
+		return it.ex != "" && c.exclude.at(it.ex).out && !(it.info.IsDir() && c.exclude.Within(it.ex))
+	}
+	if it.info.IsDir() && !wildcard {
 		return false
 	}
-	if it.info.IsDir() {
-		return c.o.Ignore.Excluded(rel) && !c.o.Ignore.Negated() || c.exclude.Excluded(rel) && !c.exclude.Negated()
-	}
-	return c.o.Ignore.Excluded(rel) || c.exclude.Excluded(rel) || c.exclude.Excluded(it.base)
+	return it.base != "/" && (c.exclude.Excluded(it.base) || c.exclude.Excluded(trim(it.typed)))
 }
 
 func wild(pattern string) bool {
@@ -135,19 +226,22 @@ func unescape(name string) string {
 }
 
 // glob appends what parts match below the directory at, in byte order.
-func glob(src *rootfs.Root, at string, parts []string, deep bool, found *[]string) error {
+func glob(src *rootfs.Root, at match, parts []string, deep bool, found *[]match) error {
 	if len(parts) == 0 {
 		*found = append(*found, at)
 		return nil
 	}
+	if parts[0] == pivotMark {
+		return glob(src, match{at.path, at.path}, parts[1:], deep, found)
+	}
 	if !wild(parts[0]) {
-		next := path.Join(at, unescape(parts[0]))
-		if _, err := src.Lstat(next); err != nil {
+		next := match{path.Join(at.path, unescape(parts[0])), at.pivot}
+		if _, err := src.Lstat(next.path); err != nil {
 			return nil //nolint:nilerr // nothing there matches nothing
 		}
 		return glob(src, next, parts[1:], deep, found)
 	}
-	d, err := src.Dir(at)
+	d, err := src.Dir(at.path)
 	if err != nil {
 		return nil //nolint:nilerr // not a directory: nothing below matches
 	}
@@ -167,7 +261,7 @@ func glob(src *rootfs.Root, at string, parts []string, deep bool, found *[]strin
 		if !ok {
 			continue
 		}
-		if err := glob(src, path.Join(at, n), parts[1:], deep, found); err != nil {
+		if err := glob(src, match{path.Join(at.path, n), at.pivot}, parts[1:], deep, found); err != nil {
 			return err
 		}
 	}
@@ -175,13 +269,23 @@ func glob(src *rootfs.Root, at string, parts []string, deep bool, found *[]strin
 }
 
 // globDeep matches "**": no component, or one and again. It does not follow links.
-func globDeep(src *rootfs.Root, at string, names, parts []string, found *[]string) error {
-	if err := glob(src, at, parts[1:], true, found); err != nil {
-		return err
+func globDeep(src *rootfs.Root, at match, names, parts []string, found *[]match) error {
+	if len(parts) > 1 {
+		if err := glob(src, at, parts[1:], true, found); err != nil {
+			return err
+		}
 	}
 	for _, n := range names {
-		next := path.Join(at, n)
-		if i, err := src.Lstat(next); err != nil || !i.IsDir() {
+		next := match{path.Join(at.path, n), at.pivot}
+		i, err := src.Lstat(next.path)
+		if err != nil {
+			continue
+		}
+		if len(parts) == 1 { // a directory is copied with all it holds
+			*found = append(*found, next)
+			continue
+		}
+		if !i.IsDir() {
 			continue
 		}
 		if err := glob(src, next, parts, true, found); err != nil {

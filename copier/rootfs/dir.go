@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -69,6 +70,50 @@ func (d *Dir) ReadDir() ([]string, error) {
 	return names, err
 }
 
+// An Entry is a name in a directory. Type is its S_IFMT bits where the directory tells them, else 0.
+type Entry struct {
+	Name string
+	Type uint32
+}
+
+// Entries lists the directory in byte order. It is no look at the entries themselves: types may be unknown, and
+// are where owners are recorded, since a record can make a device of a file.
+func (d *Dir) Entries() ([]Entry, error) {
+	fd, err := unix.Openat(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, pathError(d.name, "readdir", "", err)
+	}
+	f := os.NewFile(uintptr(fd), d.name)
+	defer f.Close()
+	var list []Entry
+	for {
+		found, err := f.ReadDir(512)
+		for _, e := range found {
+			list = append(list, Entry{e.Name(), d.typeBits(e.Type())})
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, pathError(d.name, "readdir", "", err)
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func (d *Dir) typeBits(m fs.FileMode) uint32 {
+	switch {
+	case d.own == Record:
+		return 0
+	case m.IsRegular():
+		return unix.S_IFREG
+	case m.IsDir():
+		return unix.S_IFDIR
+	}
+	return 0
+}
+
 // OpenFile opens an entry for reading. It fails for links and does not block on FIFOs.
 func (d *Dir) OpenFile(name string) (*os.File, error) {
 	return d.openFile("open", name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -106,7 +151,8 @@ func (d *Dir) Dir(name string) (*Dir, error) {
 
 // Mkdir makes a directory with exactly perm, whatever the umask.
 func (d *Dir) Mkdir(name string, perm uint32) error {
-	if err := d.do("mkdir", name, func() error { return unix.Mkdirat(d.fd, name, perm&0o777) }); err != nil {
+	err := d.do("mkdir", name, func() error { return unix.Mkdirat(d.fd, name, perm&0o777) })
+	if err != nil || perm == 0o700 { // which no umask in use changes
 		return err
 	}
 	return d.Chmod(name, perm)
@@ -277,18 +323,7 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 }
 
 func (d *Dir) getXattr(name, key string) ([]byte, error) {
-	buf := make([]byte, 256)
-	for {
-		n, err := unix.Lgetxattr(d.path(name), key, buf)
-		if errors.Is(err, unix.ERANGE) && len(buf) <= 65536 {
-			buf = make([]byte, 2*len(buf))
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return buf[:n], nil
-	}
+	return readXattr(func(buf []byte) (int, error) { return unix.Lgetxattr(d.path(name), key, buf) })
 }
 
 // SetXattr sets an extended attribute of an entry itself.

@@ -1,0 +1,211 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A File is an open regular file: one descriptor and system calls on it, nothing of the Go runtime's poller,
+// since many small files are what copying and unpacking are made of. It is for one goroutine at a time.
+type File struct {
+	fd        int
+	dir, base string // path inside the root, for messages
+	own       Ownership
+}
+
+// Regular opens a regular file of the directory for reading. Anything else of that name is an error, a link too, and a
+// FIFO or device does not block it.
+func (d *Dir) Regular(name string) (*File, Info, error) {
+	f, err := d.file("open", name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	i, err := f.Info()
+	if err == nil && !i.IsRegular() {
+		err = &PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, Info{}, err
+	}
+	return f, i, nil
+}
+
+// NewRegular makes a new regular file in the directory for writing; the entry must not exist.
+func (d *Dir) NewRegular(name string, perm uint32) (*File, error) {
+	return d.file("create", name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, perm)
+}
+
+func (d *Dir) file(op, name string, flags int, perm uint32) (*File, error) {
+	f := &File{fd: -1, dir: d.name, base: name, own: d.own}
+	err := d.do(op, name, func() (err error) {
+		f.fd, err = unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.wrap("close", unix.Close(f.fd)) }
+
+// Fd is the descriptor; it stays the file's.
+func (f *File) Fd() int { return f.fd }
+
+// Name is the path inside the root that the file was opened by.
+func (f *File) Name() string { return path.Join(f.dir, f.base) }
+
+func (f *File) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PathError{Op: op, Path: f.Name(), Err: err}
+}
+
+// Read implements io.Reader.
+func (f *File) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(f.fd, p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, f.wrap("read", err)
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// Write implements io.Writer.
+func (f *File) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := unix.Write(f.fd, p[done:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return done, f.wrap("write", err)
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// Seek implements io.Seeker.
+func (f *File) Seek(offset int64, whence int) (int64, error) {
+	n, err := unix.Seek(f.fd, offset, whence)
+	return n, f.wrap("seek", err)
+}
+
+// Truncate sets the size in bytes.
+func (f *File) Truncate(size int64) error {
+	return f.wrap("truncate", unix.Ftruncate(f.fd, size))
+}
+
+// Info describes the open file.
+func (f *File) Info() (Info, error) {
+	i, err := infoAt(f.fd, "", f.base, f.own)
+	return i, f.wrap("stat", err)
+}
+
+// Chown changes the owner of a file that NewRegular has made; -1 leaves one of the two. It clears setuid bits: Chmod after it.
+func (f *File) Chown(uid, gid int) error {
+	err := unix.Fchown(f.fd, uid, gid)
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)
+	if !denied || f.own == Apply || f.own == Fail {
+		return f.wrap("chown", err)
+	}
+	if f.own == Ignore {
+		return nil
+	}
+	i, err := f.Info()
+	if err != nil {
+		return err
+	}
+	o := Override{UID: uid, GID: gid, Mode: i.Perm()}
+	if uid < 0 {
+		o.UID = i.UID
+	}
+	if gid < 0 {
+		o.GID = i.GID
+	}
+	return f.wrap("recording the owner of", WriteOverride(f.fd, i.Mode, o))
+}
+
+// Chmod sets the permission bits, and those in the record if there is one.
+func (f *File) Chmod(perm uint32) error {
+	if err := unix.Fchmod(f.fd, perm&0o7777); err != nil || f.own != Record {
+		return f.wrap("chmod", err)
+	}
+	o, ok := ReadOverride(f.fd, unix.S_IFREG)
+	if !ok || o.Mode == perm&0o7777 {
+		return nil
+	}
+	o.Mode = perm & 0o7777
+	return f.wrap("recording the mode of", WriteOverride(f.fd, unix.S_IFREG, o))
+}
+
+// Utimes sets access and modification time.
+func (f *File) Utimes(mtime time.Time) error {
+	ts := unix.NsecToTimespec(mtime.UnixNano())
+	return f.wrap("utimes", unix.UtimesNanoAt(f.fd, "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH))
+}
+
+// Xattrs reads the extended attributes, without ownership records. A file system without any has none.
+func (f *File) Xattrs() (map[string][]byte, error) {
+	var few [256]byte
+	buf := few[:]
+	n, err := unix.Flistxattr(f.fd, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 65536)
+		n, err = unix.Flistxattr(f.fd, buf)
+	}
+	if errors.Is(err, unix.ENOTSUP) || (err == nil && n == 0) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, f.wrap("listxattr", err)
+	}
+	attrs := map[string][]byte{}
+	for _, key := range strings.Split(strings.TrimRight(string(buf[:n]), "\x00"), "\x00") {
+		if key == overrideXattr {
+			continue
+		}
+		if v, err := readXattr(func(b []byte) (int, error) { return unix.Fgetxattr(f.fd, key, b) }); err == nil && !IsOverride(key, v) {
+			attrs[key] = v
+		}
+	}
+	return attrs, nil
+}
+
+// SetXattr sets an extended attribute.
+func (f *File) SetXattr(key string, value []byte) error {
+	return f.wrap(fmt.Sprintf("setxattr %s of", key), unix.Fsetxattr(f.fd, key, value, 0))
+}
+
+// readXattr calls get with larger and larger buffers.
+func readXattr(get func([]byte) (int, error)) ([]byte, error) {
+	buf := make([]byte, 256)
+	for {
+		n, err := get(buf)
+		if errors.Is(err, unix.ERANGE) && len(buf) <= 65536 {
+			buf = make([]byte, 2*len(buf))
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return buf[:n], nil
+	}
+}
