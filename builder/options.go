@@ -193,8 +193,12 @@ type CopyOptions struct {
 	IgnoreFile         string
 	AllowEmptyWildcard bool
 	NoWildcard         bool
+	// Link copies as into a layer of its own on top, without a look at what the destination is (COPY --link).
+	Link bool
 	// Mtime is given to everything copied.
 	Mtime *time.Time
+	// NoDigest makes no digest, where one is known: data is then copied by the kernel.
+	NoDigest bool
 }
 
 // Format is the family of an image's manifest and config.

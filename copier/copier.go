@@ -46,8 +46,6 @@ type Options struct {
 	Link bool
 	// NoDigest skips the digest where it is known: data can then be copied by the kernel.
 	NoDigest bool
-	// Expect is the State of the source that must still be true; otherwise the error is ErrChanged. Empty expects nothing.
-	Expect string
 }
 
 // Content says what was copied. Its digest covers names, types, modes, owners, sizes, attributes, link
@@ -58,8 +56,8 @@ type Content struct {
 	Digest digest.Digest
 	Files  int
 	Bytes  int64
-	// State changes when a file of the source is touched. It is for comparison on this machine, within one process: it
-	// is made of inodes and times.
+	// State is made of inodes and times: Digest gives them as they were before a file was read, Copy as they were
+	// after. If the two are equal, nothing was touched from the one to the other.
 	State string
 }
 
@@ -103,11 +101,7 @@ func run(ctx context.Context, dst *rootfs.Root, dest string, src *rootfs.Root, p
 	if err := c.linkTimes(); err != nil {
 		return Content{}, err
 	}
-	content := c.content(items, len(patterns))
-	if o.Expect != "" && content.State != o.Expect {
-		return content, fmt.Errorf("the source %w", ErrChanged)
-	}
-	return content, nil
+	return c.content(items, len(patterns)), nil
 }
 
 // PutFile writes one file from a stream: a download, a here-document, text. name is used when dest is a directory.

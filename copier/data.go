@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -50,21 +51,26 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 	return sum, c.fileAttributes(out, got.info, got.attrs)
 }
 
-// small copies a file that fits into a buffer. If there is less or more of it than was said, the caller finds out.
+// shrunk says that a file has less in it than it said when it was opened. One that grows is copied as it was.
+func shrunk(f *rootfs.File) error {
+	return fmt.Errorf("%s was truncated while being copied", f.Name())
+}
+
+// small copies a file that fits into a buffer.
 func (c *copying) small(out, f *rootfs.File, buf []byte) ([]byte, error) {
-	n, err := io.ReadFull(f, buf)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	switch _, err := io.ReadFull(f, buf); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, shrunk(f)
+	case err != nil:
 		return nil, err
 	}
-	if n > 0 {
-		if _, err := out.Write(buf[:n]); err != nil {
-			return nil, err
-		}
+	if _, err := out.Write(buf); err != nil {
+		return nil, err
 	}
 	if c.o.NoDigest {
 		return nil, nil
 	}
-	sum := sha256.Sum256(buf[:n])
+	sum := sha256.Sum256(buf)
 	return sum[:], nil
 }
 
@@ -128,7 +134,7 @@ func (c *copying) span(out, f *rootfs.File, at, end int64, buf []byte) error {
 		case err != nil:
 			return &rootfs.PathError{Op: "copying to", Path: out.Name(), Err: err}
 		case n == 0:
-			return nil // it is shorter now: the caller finds out
+			return shrunk(f)
 		}
 		at += int64(n)
 	}

@@ -21,10 +21,6 @@ type (
 // errGone says that an entry went away since its directory was read.
 var errGone = errors.New("gone")
 
-// ErrChanged says that a source changed while it was copied, or since its digest was made: what was written is neither
-// the old nor the new state.
-var ErrChanged = errors.New("changed while being copied")
-
 // mkdir makes or takes over a directory with its source's mode and owner.
 func (c *copying) mkdir(parent *rootfs.Dir, name string, info rootfs.Info, attrs map[string][]byte) (*rootfs.Dir, error) {
 	err := parent.Mkdir(name, 0o700)
@@ -196,9 +192,8 @@ func (c *copying) file(f *rootfs.File, info rootfs.Info, to place, buf []byte) (
 	if err != nil {
 		return got, err
 	}
-	after, err := f.Info()
-	if err == nil && (after.Size != info.Size || !after.Mtime.Equal(info.Mtime)) {
-		err = fmt.Errorf("%s %w", f.Name(), ErrChanged)
+	if to.dir != nil {
+		got.info, err = f.Info() // as it is now: see Content.State
 	}
 	return got, err
 }

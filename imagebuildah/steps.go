@@ -276,18 +276,19 @@ func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
 
 // transfer copies files and here-documents, keyed by their content.
 func (st *stage) transfer(ctx context.Context, verb string, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) error {
-	content, err := st.digest(ctx, what, from, o)
+	content, state, err := st.digest(ctx, what, from, o)
 	if err != nil {
 		return err
 	}
+	o.NoDigest = true
 	in := &cache.Input{Kind: verb, Args: []string{what.DestPath, st.cfg.Config.WorkingDir}, Content: content,
-		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents)}}
+		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents, o.Link)}}
 	in.Args = append(in.Args, names(what)...)
 	by := fmt.Sprintf("/bin/sh -c #(nop) %s %s in %s ", verb, strings.Join(content, " "), what.DestPath)
 	s := st.current
 	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error {
 		copied, err := st.write(ctx, w, what, from, o)
-		s.changed = copied != "" && copied != content[0]
+		s.changed = state != "" && copied != state
 		return err
 	})
 }
@@ -304,52 +305,53 @@ func names(what instructions.SourcesAndDest) []string {
 	return list
 }
 
-func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) ([]string, error) {
-	var list []string
+// digest returns the digests of what is copied, and the state of the paths among it unless they are a sealed layer's, which
+// do not change.
+func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) (list []string, state string, err error) {
 	if len(what.SourcePaths) > 0 {
-		content, err := st.contentOf(ctx, what.SourcePaths, from, o)
-		if err != nil {
-			return nil, err
+		var content string
+		if content, state, err = st.contentOf(ctx, what.SourcePaths, from, o); err != nil {
+			return nil, "", err
 		}
 		list = append(list, content)
 	}
 	for _, c := range what.SourceContents {
 		list = append(list, "file:"+copier.Sum([]string{c.Path, c.Data}).Encoded())
 	}
-	return list, nil
+	return list, state, nil
 }
 
 // contentOf is the digest of what is selected of a tree. Sealed layers do not change: what was found of one is kept, so
 // that a build that finds all its steps mounts nothing.
-func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o builder.CopyOptions) (text string, err error) {
+func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o builder.CopyOptions) (text, state string, err error) {
 	selected, err := json.Marshal([]any{paths, o})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	name := copier.Sum([]string{from.layer, string(selected)}).Encoded()
 	if text, ok := st.b.s.LayerFact(name); ok && from.layer != "" {
-		return text, nil
+		return text, "", nil
 	}
 	err = from.with(func(root *rootfs.Root) error {
 		c, err := builder.ContentDigest(ctx, root, paths, o)
 		if err == nil {
-			text = c.Kind + c.Digest.Encoded()
+			text, state = c.Kind+c.Digest.Encoded(), c.State
 		}
 		return err
 	})
 	if err == nil && from.layer != "" {
-		err = st.b.s.KeepLayerFact(name, text)
+		return text, "", st.b.s.KeepLayerFact(name, text)
 	}
-	return text, err
+	return text, state, err
 }
 
-// write copies paths first, here-documents after them, and returns the digest of what the paths held, as contentOf does.
+// write copies paths first, here-documents after them, and returns the state of the paths when they were copied.
 func (st *stage) write(ctx context.Context, w *builder.Workspace, what instructions.SourcesAndDest, from tree, o builder.CopyOptions) (copied string, err error) {
 	if len(what.SourcePaths) > 0 {
 		err := from.with(func(root *rootfs.Root) error {
 			c, err := w.Copy(ctx, what.DestPath, source.Dir(root, strings.Join(what.SourcePaths, " "), what.SourcePaths...), o)
 			if err == nil {
-				copied = c.Kind + c.Digest.Encoded()
+				copied = c.State
 			}
 			return err
 		})
