@@ -172,6 +172,9 @@ func (s *Store) readRemote(ctx context.Context, ref types.ImageReference, r Regi
 	if err := exists(ref); err != nil {
 		return fmt.Errorf("reading image %q: %w", refText(ref), err)
 	}
+	if err := s.permit(ref, r, sys); err != nil {
+		return err
+	}
 	err = s.retry(ctx, r, func() error {
 		src, err := ref.NewImageSource(ctx, sys)
 		if err != nil {

@@ -114,6 +114,9 @@ func (s *Store) differs(ctx context.Context, src types.ImageReference, local *st
 	if err != nil {
 		return false
 	}
+	if s.permit(src, o.Registry, sys) != nil {
+		return false
+	}
 	d, err := docker.GetDigest(ctx, sys, src)
 	if err != nil {
 		return false
@@ -259,7 +262,11 @@ func (s *Store) PullAll(ctx context.Context, ref string, o PullOptions) ([]*Imag
 	if err != nil {
 		return nil, err
 	}
-	tags, err := docker.GetRepositoryTags(ctx, sys, repo)
+	if err := s.permit(repo, o.Registry, sys); err != nil {
+		return nil, err
+	}
+	var tags []string
+	err = s.retry(ctx, o.Registry, func() (err error) { tags, err = docker.GetRepositoryTags(ctx, sys, repo); return err })
 	if err != nil {
 		return nil, fmt.Errorf("listing tags of %s: %w", named.Name(), err)
 	}

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/containers/image/v5/copy"
@@ -284,7 +285,15 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 		return "", err
 	}
 	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Report: o.Report}
-	if _, err = c.s.push(ctx, img, ref, po, false); err != nil {
+	_, err = c.s.push(ctx, img, ref, po, false)
+	var denied *DeniedError
+	if errors.As(err, &denied) {
+		err = fmt.Errorf("commit to registry at %q denied by policy: %s", denied.Host, denied.Reason)
+	}
+	if err != nil {
+		if len(img.Names()) == 0 {
+			err = errors.Join(err, c.s.dropUnnamed(img))
+		}
 		return "", err
 	}
 	if len(img.Names()) == 0 {

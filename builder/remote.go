@@ -149,6 +149,9 @@ func (s *Store) RemoveRemote(ctx context.Context, name string, force bool, r Reg
 	if err != nil {
 		return Removed{}, err
 	}
+	if err := s.permit(ref, r, sys); err != nil {
+		return Removed{}, err
+	}
 	if !force {
 		if err := s.onlyTag(ctx, ref, sys, r); err != nil {
 			return Removed{}, fmt.Errorf("deleting %s: %w", name, err)

@@ -52,13 +52,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err := s.setTempDir(); err != nil {
 		return nil, err
 	}
-	s.sys = types.SystemContext{
-		SystemRegistriesConfPath:    o.RegistriesConf,
-		SystemRegistriesConfDirPath: o.RegistriesConfDir,
-		UserShortNameAliasConfPath:  o.ShortNameAliases,
-		BigFilesTemporaryDir:        s.o.TempDir,
-		DockerRegistryUserAgent:     "slipway",
-	}
+	s.sys = s.o.context()
 	o.Log.Debug("opened storage", "root", st.GraphRoot(), "runroot", st.RunRoot(), "driver", st.GraphDriverName())
 	if err := s.sweep(); err != nil {
 		o.Log.Debug("sweeping what dead builds left", "error", err)

@@ -19,9 +19,23 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 )
 
+// context is the image library's context for all operations.
+func (o *StoreOptions) context() types.SystemContext {
+	return types.SystemContext{
+		SystemRegistriesConfPath:    o.RegistriesConf,
+		SystemRegistriesConfDirPath: o.RegistriesConfDir,
+		UserShortNameAliasConfPath:  o.ShortNameAliases,
+		BigFilesTemporaryDir:        o.TempDir,
+		DockerRegistryUserAgent:     "slipway",
+	}
+}
+
 // system returns the image library's context for one operation.
 func (s *Store) system(r Registry, p Platform) (*types.SystemContext, error) {
-	sys := s.sys
+	return registryContext(s.sys, r, p)
+}
+
+func registryContext(sys types.SystemContext, r Registry, p Platform) (*types.SystemContext, error) {
 	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Arch, p.Variant
 	sys.SignaturePolicyPath = r.PolicyFile
 	if r.AuthFile != "" {
@@ -83,6 +97,9 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	from, to := *o.SourceCtx, *o.DestinationCtx
 	from.BigFilesTemporaryDir, to.BigFilesTemporaryDir = dir, dir
 	o.SourceCtx, o.DestinationCtx = &from, &to
+	if err := errors.Join(s.permit(src, r, &from), s.permit(dest, r, &to)); err != nil {
+		return nil, err
+	}
 	var manifest []byte
 	err = s.retry(ctx, r, func() (err error) {
 		manifest, err = copy.Image(ctx, pc, dest, src, &o)
@@ -91,8 +108,8 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	return manifest, err
 }
 
-// retry calls f until it succeeds, fails for good, or r's attempts are used up. The delay doubles when
-// none is given, from one second on.
+// retry calls f until it succeeds, fails for good, or r's attempts are used up. When no delay is given it doubles from two
+// seconds on, up to a minute.
 func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 	for k := 1; ; k++ {
 		err := f()
@@ -101,7 +118,7 @@ func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 		}
 		delay := r.RetryDelay
 		if delay == 0 {
-			delay = time.Second << min(k-1, 6)
+			delay = min(2*time.Second<<min(k-1, 6), time.Minute)
 		}
 		s.o.Log.Warn(fmt.Sprintf("Failed, retrying in %s ... (%d/%d). Error: %v", delay, k, r.Retries, err))
 		select {

@@ -57,7 +57,7 @@ func (g *globals) prepare(*cobra.Command, []string) error {
 func registryFlags(fs *pflag.FlagSet, g *globals, r *builder.Registry) {
 	fs.StringVar(&r.AuthFile, "authfile", g.env.plain("REGISTRY_AUTH_FILE"), "`file` with registry credentials")
 	fs.StringVar(&r.CertDir, "cert-dir", "", "`dir`ectory of TLS certificates")
-	fs.StringVar(&r.Creds, "creds", "", "`user:password` for the registry")
+	fs.Var(&creds{g, &r.Creds}, "creds", "`user[:password]` for the registry")
 	fs.Var(&optionalBool{&r.TLSVerify}, "tls-verify", "require HTTPS and verify certificates")
 	fs.Lookup("tls-verify").NoOptDefVal = "true"
 	fs.StringVar(&r.PolicyFile, "signature-policy", "", "signature policy `file`")
@@ -70,9 +70,48 @@ func historyFlag(fs *pflag.FlagSet, g *globals) *bool {
 	return fs.Bool("add-history", on, "record what is done in the history of the image")
 }
 
+// creds is user:password; a password that is missing is asked for.
+type creds struct {
+	g *globals
+	p *string
+}
+
+func (c *creds) String() string { return "" }
+
+// Type names the value in help texts.
+func (c *creds) Type() string { return "string" }
+
+// Set takes the value, and asks.
+func (c *creds) Set(text string) (err error) {
+	if !strings.Contains(text, ":") {
+		password := ""
+		if password, err = c.g.askPassword(); err != nil {
+			return err
+		}
+		text += ":" + password
+	}
+	*c.p = text
+	return nil
+}
+
 func retryFlags(fs *pflag.FlagSet, r *builder.Registry) {
 	fs.IntVar(&r.Retries, "retry", 3, "further attempts after a network failure")
-	fs.DurationVar(&r.RetryDelay, "retry-delay", 2*time.Second, "time between attempts")
+	fs.Var(&delay{&r.RetryDelay}, "retry-delay", "`time` between attempts; growing when not given")
+}
+
+// delay is a duration whose default is not a fixed one.
+type delay struct{ p *time.Duration }
+
+// String is the first of the growing delays.
+func (d *delay) String() string { return "2s" }
+
+// Type names the value in help texts.
+func (d *delay) Type() string { return "duration" }
+
+// Set parses a duration.
+func (d *delay) Set(text string) (err error) {
+	*d.p, err = time.ParseDuration(text)
+	return err
 }
 
 // optionalBool is a flag that can also be unset.
@@ -128,25 +167,24 @@ func (v pullPolicy) Set(text string) error {
 }
 
 func platformFlags(fs *pflag.FlagSet, p *builder.Platform) func() error {
-	var text string
-	fs.StringVar(&text, "platform", "", "`os/arch[/variant]` of the image")
+	var texts []string
+	fs.StringSliceVar(&texts, "platform", nil, "`os/arch[/variant]` of the image")
 	fs.StringVar(&p.OS, "os", "", "operating system of the image")
 	fs.StringVar(&p.Arch, "arch", "", "architecture of the image")
 	fs.StringVar(&p.Variant, "variant", "", "architecture variant of the image")
-	return func() error {
-		if text == "" {
-			return nil
+	return func() (err error) {
+		if len(texts) == 0 {
+			*p, err = builder.ParsePlatform(strings.TrimRight(strings.Join([]string{p.OS, p.Arch, p.Variant}, "/"), "/") + "/")
+			return err
 		}
 		if *p != (builder.Platform{}) {
 			return errors.New("invalid --platform may not be used with --os, --arch, or --variant")
 		}
-		parts := strings.Split(text, "/")
-		if len(parts) > 3 {
-			return fmt.Errorf("invalid platform %q: want os/arch[/variant]", text)
+		if len(texts) > 1 {
+			logrus.Warnf("only the first platform, %s, is used", texts[0])
 		}
-		parts = append(parts, "", "")
-		*p = builder.Platform{OS: parts[0], Arch: parts[1], Variant: parts[2]}
-		return nil
+		*p, err = builder.ParsePlatform(texts[0])
+		return err
 	}
 }
 

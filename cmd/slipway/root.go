@@ -102,12 +102,12 @@ func commands(g *globals) []*cobra.Command {
 	all := in(images, newImagesCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newTagCmd(g))
 	all = append(all, in(containers, newAddCmd(g), newCommitCmd(g), newConfigCmd(g), newContainersCmd(g), newCopyCmd(g),
 		newFromCmd(g), newMountCmd(g), newRenameCmd(g), newRmCmd(g), newRunCmd(g), newUmountCmd(g))...)
-	all = append(all, in(system, newInfoCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
+	all = append(all, in(system, newInfoCmd(g), newLoginCmd(g), newLogoutCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
 	return append(all, in(other, newBuildCmd(g), newInspectCmd(g), newManifestCmd(g))...)
 }
 
 // interspersed are the commands that take flags behind arguments (cli.md §1).
-const interspersed = " containers info manifest version rename tag "
+const interspersed = " containers info login manifest version rename tag "
 
 // strict makes a command refuse options behind its first argument, before it looks at anything else.
 func strict(c *cobra.Command) {
