@@ -112,8 +112,11 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 // seconds on, up to a minute.
 func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 	for k := 1; ; k++ {
+		start := s.o.Now()
 		err := f()
-		if err == nil || k > r.Retries || !transient(err) {
+		// A token that was good a minute ago may have expired on the way; the library asks for another only when it starts again.
+		expired := unauthorized(err) && s.o.Now().Sub(start) >= tokenLife
+		if err == nil || k > r.Retries || !transient(err) && !expired {
 			return err
 		}
 		delay := r.RetryDelay
@@ -127,6 +130,16 @@ func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// tokenLife is the shortest time that a registry's token is good for (distribution specification, token authentication).
+const tokenLife = time.Minute
+
+// unauthorized tells whether a registry refused the credentials or the token.
+func unauthorized(err error) bool {
+	var refused docker.ErrUnauthorizedForCredentials
+	var code errcode.Error
+	return errors.As(err, &refused) || errors.As(err, &code) && code.Code == errcode.ErrorCodeUnauthorized
 }
 
 // transient tells whether trying again can help: the network or the server failed, rather than refused.

@@ -35,6 +35,8 @@ type Registry struct {
 	repos map[string]*repository
 	loads map[string]*upload
 	stats Stats
+
+	faults []*injected
 }
 
 // A repository holds what one name has.
@@ -138,6 +140,11 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	defer r.mu.Unlock()
 	r.stats.Requests++
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	if f := r.next(req); f != "" {
+		if w = misbehave(w, f); w == nil {
+			return
+		}
+	}
 	if !r.allowed(req) {
 		r.stats.Unauthenticated++
 		w.Header().Set("WWW-Authenticate", `Basic realm="regtest"`)

@@ -26,6 +26,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"base":     h.loadBase,
 		"registry": registry,
 		"requests": requests,
+		"fault":    fault,
 		"tree":     h.showTree,
 		"layers":   h.showLayers,
 		"config":   h.showConfig,
@@ -140,6 +141,22 @@ func requests(ts *testscript.TestScript, args []string) error {
 		return fmt.Errorf("no registry %s", name)
 	}
 	return json.NewEncoder(ts.Stdout()).Encode(r.Stats(reset))
+}
+
+// fault is "fault KIND METHOD PATH N [NAME]": the next N requests of METHOD whose path contains PATH go wrong (regtest.Fault).
+func fault(ts *testscript.TestScript, args []string) error {
+	if len(args) < 4 {
+		return errors.New("usage: fault KIND METHOD PATH N [NAME]")
+	}
+	n, err := strconv.Atoi(args[3])
+	if err != nil {
+		return err
+	}
+	r := registries(ts)[append(args, "REGISTRY")[4]]
+	if r == nil {
+		return errors.New("no such registry")
+	}
+	return r.Inject(regtest.Fault(args[0]), args[1], args[2], n)
 }
 
 // export pushes an image to an OCI layout and reads it back, which checks every

@@ -1,0 +1,105 @@
+package regtest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// A Fault is a way for the registry to misbehave.
+type Fault string
+
+// The faults. Each answers a request wrongly and leaves the registry's content as it was.
+const (
+	ServerError  Fault = "500"      // an internal error
+	Busy         Fault = "429"      // too many requests, with Retry-After: 1
+	Reset        Fault = "reset"    // the connection is reset without an answer
+	Truncate     Fault = "truncate" // half of the body, then the connection ends
+	WrongContent Fault = "digest"   // one byte of the body is another
+	Unauthorized Fault = "401"      // as if the credentials were not, or no longer, good
+)
+
+// injected is a fault and how often it is still to happen.
+type injected struct {
+	fault        Fault
+	method, path string
+	left         int
+}
+
+// Inject makes the next n requests of a method whose path contains text go wrong.
+func (r *Registry) Inject(f Fault, method, text string, n int) error {
+	switch f {
+	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized:
+	default:
+		return fmt.Errorf("no fault %q", f)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, &injected{f, method, text, n})
+	return nil
+}
+
+// next returns the fault that is due for a request, "" if none.
+func (r *Registry) next(req *http.Request) Fault {
+	for _, i := range r.faults {
+		if i.left > 0 && i.method == req.Method && strings.Contains(req.URL.Path, i.path) {
+			i.left--
+			return i.fault
+		}
+	}
+	return ""
+}
+
+// misbehave answers a request for a fault. It returns a writer to go on with, nil if the answer has been given.
+func misbehave(w http.ResponseWriter, f Fault) http.ResponseWriter {
+	switch f {
+	case ServerError:
+		fail(w, http.StatusInternalServerError, "UNKNOWN", "something went wrong")
+	case Busy:
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests")
+	case Unauthorized:
+		w.Header().Set("WWW-Authenticate", `Basic realm="regtest"`)
+		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+	case Reset:
+		reset(w)
+	case Truncate, WrongContent:
+		return &badBody{w, f}
+	default:
+		return w
+	}
+	return nil
+}
+
+// reset ends the connection in the rudest way.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // HTTP/2: the stream is reset
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // closing sends RST then
+	}
+	conn.Close()
+}
+
+// A badBody damages what is written through it.
+type badBody struct {
+	http.ResponseWriter
+	fault Fault
+}
+
+// Write damages the body.
+func (b *badBody) Write(body []byte) (int, error) {
+	if b.fault == Truncate {
+		_, _ = b.ResponseWriter.Write(body[:len(body)/2])
+		_ = http.NewResponseController(b.ResponseWriter).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	damaged := append([]byte(nil), body...)
+	if len(damaged) > 0 {
+		damaged[len(damaged)/2] ^= 0xff
+	}
+	return b.ResponseWriter.Write(damaged)
+}
