@@ -7,7 +7,10 @@ import (
 
 	"github.com/containers/storage/pkg/reexec"
 
-	_ "github.com/slipway-build/slipway/internal/early" // serves children and `version` before anything else starts
+	_ "github.com/slipway-build/slipway/internal/early"        // answers `version` before anything else starts
+	_ "github.com/slipway-build/slipway/internal/early/child"  // process 1 of a run
+	_ "github.com/slipway-build/slipway/internal/early/unpack" // the storage library's children
+	_ "github.com/slipway-build/slipway/internal/early/user"   // an ordinary user's way into a user namespace
 )
 
 func main() {

@@ -66,7 +66,7 @@ func newRoot(g *globals) *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetVersionTemplate(fmt.Sprintf("%s version %s (image-spec %s, runtime-spec %s)\n", g.program, version.Version, version.ImageSpec, version.RuntimeSpec))
+	root.SetVersionTemplate(version.Line(g.program))
 	globalFlags(root, g)
 	addGroups(root)
 	for _, c := range commands(g) {

@@ -1,10 +1,8 @@
-// Package version says which Slipway this is. It imports nothing heavy: it answers before anything else starts.
+// Package version says which Slipway this is. It does without fmt, strings and strconv:
+// Go starts them after many heavy packages, and this one answers before those.
 package version
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
 	"runtime"
 	"time"
 )
@@ -24,48 +22,46 @@ var (
 	Built  string // seconds since the epoch
 )
 
-type info struct {
-	Version       string `json:"version"`
-	GoVersion     string `json:"goVersion"`
-	ImageSpec     string `json:"imageSpec"`
-	RuntimeSpec   string `json:"runtimeSpec"`
-	ImageVersion  string `json:"imageVersion"`
-	GitCommit     string `json:"gitCommit"`
-	Built         string `json:"built"`
-	OsArch        string `json:"osArch"`
-	BuildPlatform string `json:"buildPlatform"`
-}
+// row is one fact, as text and as JSON name it.
+type row struct{ title, key, value string }
 
-func current() info {
-	var seconds int64
-	_, _ = fmt.Sscan(Built, &seconds) // unset is the epoch
+func rows() []row {
+	var seconds int64 // unset is the epoch
+	for _, digit := range []byte(Built) {
+		seconds = 10*seconds + int64(digit-'0')
+	}
 	platform := runtime.GOOS + "/" + runtime.GOARCH
-	return info{Version, runtime.Version(), ImageSpec, RuntimeSpec, ImageLibrary, Commit,
-		time.Unix(seconds, 0).UTC().Format(time.ANSIC), platform, platform}
-}
-
-// Line writes the one line of --version.
-func Line(w io.Writer, program string) error {
-	_, err := fmt.Fprintf(w, "%s version %s (image-spec %s, runtime-spec %s)\n", program, Version, ImageSpec, RuntimeSpec)
-	return err
-}
-
-// Write writes what the version command prints (cli.md §13.7).
-func Write(w io.Writer, asJSON bool) error {
-	v := current()
-	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "    ")
-		return enc.Encode(v)
+	return []row{
+		{"Version:", "version", Version}, {"Go Version:", "goVersion", runtime.Version()}, {"Image Spec:", "imageSpec", ImageSpec},
+		{"Runtime Spec:", "runtimeSpec", RuntimeSpec}, {"image Version:", "imageVersion", ImageLibrary}, {"Git Commit:", "gitCommit", Commit},
+		{"Built:", "built", time.Unix(seconds, 0).UTC().Format(time.ANSIC)}, {"OS/Arch:", "osArch", platform},
+		{"BuildPlatform:", "buildPlatform", platform},
 	}
-	for _, row := range [][2]string{
-		{"Version:", v.Version}, {"Go Version:", v.GoVersion}, {"Image Spec:", v.ImageSpec}, {"Runtime Spec:", v.RuntimeSpec},
-		{"image Version:", v.ImageVersion}, {"Git Commit:", v.GitCommit}, {"Built:", v.Built}, {"OS/Arch:", v.OsArch},
-		{"BuildPlatform:", v.BuildPlatform},
-	} {
-		if _, err := fmt.Fprintf(w, "%-16s %s\n", row[0], row[1]); err != nil {
-			return err
+}
+
+// Line is what --version prints.
+func Line(program string) string {
+	return program + " version " + Version + " (image-spec " + ImageSpec + ", runtime-spec " + RuntimeSpec + ")\n"
+}
+
+// Text is what the version command prints (cli.md §13.7).
+func Text() string {
+	const column = "                 "
+	text := ""
+	for _, r := range rows() {
+		text += r.title + column[len(r.title):] + r.value + "\n"
+	}
+	return text
+}
+
+// JSON is what version --json prints. The values are plain text: they need no escapes.
+func JSON() string {
+	text := "{"
+	for i, r := range rows() {
+		if i > 0 {
+			text += ","
 		}
+		text += "\n    \"" + r.key + "\": \"" + r.value + "\""
 	}
-	return nil
+	return text + "\n}\n"
 }

@@ -1,4 +1,8 @@
-package early
+// Package unpack serves the children that containers/storage starts to unpack layers: it starts its own program again, to
+// chroot. These roles answer in their place, with the same words, and unpack confined by descriptor: that works where
+// chroot is refused, keeps owners that cannot be set, and does not wait for the heavy libraries (decisions.md §1.6).
+// main imports it for that effect alone.
+package unpack
 
 import (
 	"encoding/json"
@@ -14,9 +18,22 @@ import (
 	"github.com/slipway-build/slipway/internal/userns"
 )
 
-// containers/storage unpacks layers in children of its own program that chroot. These roles answer in
-// their place, with the same words, and unpack confined by descriptor: that works where chroot is refused, keeps owners
-// that cannot be set, and costs a sixth of the start-up (decisions.md §1.6).
+func init() {
+	var err error
+	switch os.Args[0] {
+	case "storage-untar":
+		err = untarRole(os.Args[1:])
+	case "storage-applyLayer":
+		err = applyLayerRole(os.Args[1:])
+	default:
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
 
 // options are the members of the library's unpacking options that matter; any other that is set is refused.
 type options struct {
