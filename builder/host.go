@@ -2,18 +2,8 @@ package builder
 
 import (
 	"os"
-	"runtime"
 	"strings"
 )
-
-// HostPlatform is the platform this program runs on.
-func HostPlatform() Platform {
-	p := Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
-	if p.Arch == "arm64" {
-		p.Variant = "v8"
-	}
-	return p
-}
 
 // oneID tells whether this process lives in a user namespace with a single identity: owners can then
 // only be recorded, not set.

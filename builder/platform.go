@@ -2,8 +2,38 @@ package builder
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 )
+
+// HostPlatform is the platform this program runs on.
+func HostPlatform() Platform {
+	p := Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
+	if p.Arch == "arm64" {
+		p.Variant = "v8"
+	}
+	return p
+}
+
+// OrHost is the platform with its empty parts taken from the host. A variant belongs to its architecture.
+func (p Platform) OrHost() Platform {
+	host := HostPlatform()
+	if p.OS == "" {
+		p.OS = host.OS
+	}
+	if p.Arch == "" {
+		p.Arch, p.Variant = host.Arch, first(p.Variant, host.Variant)
+	}
+	return p
+}
+
+// String is the platform as os/arch[/variant].
+func (p Platform) String() string {
+	if p.Variant == "" {
+		return p.OS + "/" + p.Arch
+	}
+	return p.OS + "/" + p.Arch + "/" + p.Variant
+}
 
 // ParsePlatform reads os/arch[/variant], an architecture alone, or local. Empty parts mean the host's and stay empty;
 // other names of architectures are normalised, a variant that was given is kept and none is invented (exact.md §6.6).

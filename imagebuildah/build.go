@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -51,6 +52,8 @@ type Options struct {
 	// Out gets the steps and the output of RUN, Err what RUN writes to its standard error. Quiet leaves out the steps.
 	Out, Err io.Writer
 	Quiet    bool
+	// Log gets warnings; nil discards them.
+	Log *slog.Logger
 }
 
 // Result is what was built.
@@ -75,6 +78,8 @@ type build struct {
 	global  expand.Scope
 	context *rootfs.Root
 	done    []*stage // by index; one that is needed is there before those that need it start
+	once    []sync.Once
+	failed  []error // of stages, by index
 	needed  []int
 	console *console
 	mu      sync.Mutex
@@ -88,7 +93,7 @@ func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{s: s, o: o, plan: p, done: make([]*stage, len(p.Stages)), pulls: map[string]*pulling{}}
+	b := &build{s: s, o: o, plan: p, done: make([]*stage, len(p.Stages)), once: make([]sync.Once, len(p.Stages)), failed: make([]error, len(p.Stages)), pulls: map[string]*pulling{}}
 	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
@@ -129,6 +134,13 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 		}
 	}
 	return &Result{Image: img}, nil
+}
+
+// warn says something that the user should know though the build goes on.
+func (b *build) warn(text string) {
+	if b.o.Log != nil {
+		b.o.Log.Warn(text)
+	}
 }
 
 // unused tells of build arguments that nothing declared.

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/config"
@@ -17,7 +22,11 @@ func (st *stage) from(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	shown := "FROM " + name
+	shown := "FROM "
+	if st.def.Platform != "" {
+		shown += "--platform=" + st.def.Platform + " "
+	}
+	shown += name
 	if st.def.Name != "" {
 		shown += " AS " + st.def.Name
 	}
@@ -28,7 +37,7 @@ func (st *stage) from(ctx context.Context) error {
 		st.scope, st.touched = from.scope, from.touched
 		return nil
 	}
-	if st.cfg, st.base, err = b.baseImage(ctx, name); err != nil {
+	if st.cfg, st.base, err = b.baseImage(ctx, name, st.def.Index); err != nil {
 		return err
 	}
 	if st.base != nil {
@@ -56,13 +65,17 @@ func (b *build) baseName(i int) (string, error) {
 }
 
 // baseImage is the configuration and the layers that a stage starts with.
-func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *builder.Image, error) {
+func (b *build) baseImage(ctx context.Context, name string, i int) (*config.Image, *builder.Image, error) {
 	if name == builder.Scratch {
 		p, host := b.o.Pull.Platform, builder.HostPlatform()
 		cfg := config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant)
 		return cfg, nil, nil
 	}
-	img, err := b.pull(ctx, name, b.o.Pull)
+	o, err := b.basePull(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := b.pull(ctx, name, o)
 	if err != nil {
 		if !errors.Is(err, builder.ErrNoImage) {
 			err = fmt.Errorf("%s: %w: %w", name, builder.ErrNoImage, err)
@@ -70,5 +83,69 @@ func (b *build) baseImage(ctx context.Context, name string) (*config.Image, *bui
 		return nil, nil, fmt.Errorf("creating build container: %w", err)
 	}
 	cfg, err := img.Config(ctx)
+	if err == nil {
+		b.compare(cfg, o.Platform)
+	}
 	return cfg, img, err
+}
+
+// compare warns of a base image for another platform than the one asked for: the build goes on with it.
+func (b *build) compare(cfg *config.Image, want builder.Platform) {
+	got := builder.Platform{OS: cfg.OS, Arch: cfg.Architecture, Variant: cfg.Variant}
+	if want == (builder.Platform{}) {
+		return
+	}
+	want = want.OrHost()
+	if got.OS == want.OS && got.Arch == want.Arch && (want.Variant == "" || got.Variant == want.Variant) {
+		return
+	}
+	b.warn(fmt.Sprintf("image platform (%s) does not match the expected platform (%s)", got, want))
+}
+
+// basePull says how the base of a stage is fetched: for the platform that FROM asks for, else for the build's.
+func (b *build) basePull(i int) (builder.PullOptions, error) {
+	st, o := b.plan.Stages[i], b.o.Pull
+	if st.Platform == "" {
+		return o, nil
+	}
+	text, err := b.global.Expand(st.Platform)
+	if err == nil && text == "" {
+		err = fmt.Errorf("empty platform value from expression %s", st.Platform)
+	}
+	if err == nil {
+		o.Platform, err = builder.ParsePlatform(text)
+	}
+	if err != nil {
+		return o, b.plan.At(st.Location, err)
+	}
+	return o, nil
+}
+
+// reference is where the image that a Dockerfile names is. Archives and layouts are files of the context, whether their paths
+// begin with a slash or not (exact.md §4.1.2). Links in a layout are refused: they could lead out of the context.
+func (b *build) reference(name string) (string, error) {
+	transport, rest, _ := strings.Cut(name, ":")
+	if !slices.Contains([]string{"oci", "oci-archive", "docker-archive", "dir"}, transport) || rest == "" {
+		return name, nil
+	}
+	file, tag := rest, ""
+	if i := strings.LastIndex(rest, ":"); i >= 0 && transport != "dir" {
+		file, tag = rest[:i], rest[i:]
+	}
+	f, err := b.context.OpenPath(file)
+	if err != nil {
+		return "", fmt.Errorf("FROM %s: %w", name, err)
+	}
+	defer f.Close()
+	place, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	err = filepath.WalkDir(place, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !d.Type().IsRegular() {
+			err = fmt.Errorf("FROM %s: %s is no regular file", name, strings.TrimPrefix(p, place))
+		}
+		return err
+	})
+	return transport + ":" + place + tag, err
 }

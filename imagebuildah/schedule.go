@@ -26,14 +26,21 @@ func (b *build) stages(ctx context.Context) error {
 			needs[n] = append(needs[n], slices.Index(b.needed, k))
 		}
 		name, err := b.baseName(i)
-		if _, stage := b.plan.Stage(name, i); err == nil && !stage && name != builder.Scratch {
-			pulls.Go(func() { _, _ = b.pull(ctx, name, b.o.Pull) }) // the stage gets the error when it asks for the image
+		if err != nil {
+			return err
+		}
+		o, err := b.basePull(i)
+		if err != nil {
+			return err
+		}
+		if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch {
+			pulls.Go(func() { _, _ = b.pull(ctx, name, o) }) // the stage gets the error when it asks for the image
 		}
 	}
 	b.console = newConsole(b.o.Out, b.o.Err, len(b.needed)+1)
 	return graph.Run(ctx, needs, b.o.Jobs, func(ctx context.Context, n int) error {
 		out := b.console.list[n]
-		if err := b.stage(ctx, b.needed[n], out); err != nil {
+		if err := b.ensure(ctx, b.needed[n], out); err != nil {
 			if !errors.Is(err, context.Canceled) {
 				out.fail()
 			}
@@ -42,6 +49,13 @@ func (b *build) stages(ctx context.Context) error {
 		out.close()
 		return nil
 	})
+}
+
+// ensure builds a stage unless it is there, whoever asks first: the graph, or a stage whose base image has triggers that need it,
+// which nobody knows before that image is there. Stages only ever need earlier ones, so nobody waits in a circle.
+func (b *build) ensure(ctx context.Context, i int, out *part) error {
+	b.once[i].Do(func() { b.failed[i] = b.stage(ctx, i, out) })
+	return b.failed[i]
 }
 
 // pulling is an image on its way, or there.
@@ -62,6 +76,11 @@ func (b *build) pull(ctx context.Context, name string, o builder.PullOptions) (*
 		b.pulls[key] = p
 	}
 	b.mu.Unlock()
-	p.once.Do(func() { p.img, p.err = b.s.Pull(ctx, name, o) })
+	p.once.Do(func() {
+		var ref string
+		if ref, p.err = b.reference(name); p.err == nil {
+			p.img, p.err = b.s.Pull(ctx, ref, o)
+		}
+	})
 	return p.img, p.err
 }

@@ -1,6 +1,8 @@
 package imagebuildah
 
 import (
+	"fmt"
+
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/slipway-build/slipway/builder"
@@ -11,10 +13,7 @@ import (
 
 // globals evaluates the automatic arguments and the ARGs before the first FROM (dockerfile.md §3.4, §3.5).
 func (b *build) globals() error {
-	target := b.o.Pull.Platform
-	if target == (builder.Platform{}) {
-		target = builder.HostPlatform()
-	}
+	target := b.o.Pull.Platform.OrHost()
 	b.global = expand.Scope{Escape: b.plan.Escape}
 	for _, kv := range automatic(builder.HostPlatform(), target, b.targetName()) {
 		if v, ok := b.o.Args[kv[0]]; ok {
@@ -37,11 +36,7 @@ func automatic(host, target builder.Platform, stage string) [][2]string {
 		prefix string
 		builder.Platform
 	}{{"BUILD", host}, {"TARGET", target}} {
-		full := side.OS + "/" + side.Arch
-		if side.Variant != "" {
-			full += "/" + side.Variant
-		}
-		list = append(list, [2]string{side.prefix + "PLATFORM", full}, [2]string{side.prefix + "OS", side.OS},
+		list = append(list, [2]string{side.prefix + "PLATFORM", side.String()}, [2]string{side.prefix + "OS", side.OS},
 			[2]string{side.prefix + "OSVERSION", ""}, [2]string{side.prefix + "ARCH", side.Arch}, [2]string{side.prefix + "VARIANT", side.Variant})
 	}
 	return append(list, [2]string{"TARGETSTAGE", stage})
@@ -128,6 +123,11 @@ func (s *static) refs(c instructions.Command) []plan.Ref {
 func (st *stage) arg(c *instructions.ArgCommand) error {
 	if err := st.scope.Arg(c, st.b.o.Args, st.b.global.Env); err != nil {
 		return err
+	}
+	for _, a := range c.Args {
+		if _, ok := expand.Get(st.scope.Env, a.Key); !ok && !expand.IsProxy(a.Key) {
+			st.b.warn(fmt.Sprintf("missing %q build argument. Try adding %q to the command line", a.Key, fmt.Sprintf("--build-arg %s=<VALUE>", a.Key)))
+		}
 	}
 	st.history(config.History{CreatedBy: "/bin/sh -c #(nop) " + text(c), EmptyLayer: true})
 	return nil

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/cache"
 	"github.com/slipway-build/slipway/imagebuildah/expand"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // supported refuses what cannot be honoured, before anything is done.
@@ -186,9 +187,6 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	if err != nil {
 		return err
 	}
-	if st.def.Name != "" && strings.EqualFold(from, st.def.Name) {
-		return fmt.Errorf("COPY --from=%s: no stage or image found with that name", from)
-	}
 	t, err := st.tree(ctx, from)
 	if err != nil {
 		return err
@@ -219,7 +217,14 @@ func (t tree) with(f func(*rootfs.Root) error) error {
 // tree finds what --from names: an earlier stage, else an image.
 func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 	s := st.b.s
-	if k, ok := st.b.plan.Stage(from, st.def.Index); ok && st.b.done[k] != nil {
+	k, ok, err := st.b.plan.Find(plan.Ref{Name: from}, st.def.Index)
+	if err != nil {
+		return tree{}, err
+	}
+	if ok {
+		if err := st.b.ensure(ctx, k, st.part); err != nil {
+			return tree{}, err
+		}
 		top := st.b.done[k].top
 		return tree{top, func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
 	}
@@ -321,6 +326,14 @@ func (st *stage) digest(ctx context.Context, what instructions.SourcesAndDest, f
 	return list, state, nil
 }
 
+// contentText names content in keys and in the history; nothing at all, which a pattern may match, has no name.
+func contentText(c copier.Content) string {
+	if c.Digest == "" {
+		return ""
+	}
+	return c.Kind + c.Digest.Encoded()
+}
+
 // contentOf is the digest of what is selected of a tree. Sealed layers do not change: what was found of one is kept, so
 // that a build that finds all its steps mounts nothing.
 func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o builder.CopyOptions) (text, state string, err error) {
@@ -335,7 +348,7 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 	err = from.with(func(root *rootfs.Root) error {
 		c, err := builder.ContentDigest(ctx, root, paths, o)
 		if err == nil {
-			text, state = c.Kind+c.Digest.Encoded(), c.State
+			text, state = contentText(c), c.State
 		}
 		return err
 	})

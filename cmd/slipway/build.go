@@ -104,7 +104,7 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if _, err := builder.FullNames(o.Tags); err != nil {
 		return err
 	}
-	o.Out, o.Err = f.g.out, f.g.err
+	o.Out, o.Err, o.Log = f.g.out, f.g.err, f.g.store.Log
 	if o.Quiet {
 		o.Out = f.g.err
 	} else {
