@@ -47,23 +47,27 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
 }
 
-// workdir makes the working directory if it is not there, owned by the user, and returns its real path.
-func workdir(req *Request) (string, error) {
+// workdir makes the working directory if it is not there, owned by the user, and goes there. It is entered by the
+// descriptor that the look-up gave, never by name again: a name could lead to a descriptor of ours (CVE-2024-21626).
+func workdir(req *Request) error {
 	own := rootfs.Ignore
 	if len(req.Owners) > 0 {
 		own = rootfs.Record
 	}
 	root, err := rootfs.Open("/", own)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer root.Close()
 	d, err := root.MkdirAll(req.Dir, 0o755, int(req.UID), int(req.GID))
 	if err != nil {
-		return "", fmt.Errorf("working directory %s: %w", req.Dir, err)
+		return fmt.Errorf("working directory %s: %w", req.Dir, err)
 	}
-	d.Close()
-	return req.Dir, nil
+	defer d.Close()
+	if err := unix.Fchdir(d.Fd()); err != nil {
+		return fmt.Errorf("working directory %s: %w", req.Dir, err)
+	}
+	return nil
 }
 
 // lookup finds the command, in the container's PATH if it has no slash.

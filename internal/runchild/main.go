@@ -56,8 +56,7 @@ func start(req *Request) (Report, int, error) {
 	if err := identity(req); err != nil {
 		return rep, 0, err
 	}
-	dir, err := workdir(req)
-	if err != nil {
+	if err := workdir(req); err != nil {
 		return rep, 0, err
 	}
 	path, err := lookup(req)
@@ -71,7 +70,7 @@ func start(req *Request) (Report, int, error) {
 		return rep, 0, err
 	}
 	pid, err := syscall.ForkExec(path, req.Argv, &syscall.ProcAttr{
-		Dir: dir, Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
+		Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
 	})
 	if err != nil {
 		return rep, 0, fmt.Errorf("starting %q: %w", req.Argv[0], err)

@@ -32,6 +32,13 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 	if err := unix.Mount(req.Root, req.Root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return b, fmt.Errorf("binding the root file system: %w", err)
 	}
+	// A device that a layer brings along must not open the host's disk. Who may make devices needs no layer for it.
+	if req.Caps&(1<<unix.CAP_MKNOD) == 0 {
+		err := unix.MountSetattr(unix.AT_FDCWD, req.Root, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV})
+		if err != nil {
+			return b, fmt.Errorf("making devices of the root file system unusable: %w", err)
+		}
+	}
 	var err error
 	if b.null, err = os.OpenFile("/dev/null", unix.O_PATH, 0); err != nil {
 		return b, err
@@ -48,7 +55,7 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 		if err := b.mount(m); err != nil {
 			return b, fmt.Errorf("mounting %s on %s: %w", m.Source, m.Target, err)
 		}
-		if m.Target == "/dev" {
+		if m.Target == "/dev" && m.Flags&unix.MS_BIND == 0 { // a directory of the caller's is left as it is
 			if err := b.devices(req.Devices); err != nil {
 				return b, fmt.Errorf("making devices: %w", err)
 			}
@@ -102,6 +109,9 @@ func (b *rootBuilder) mount(m Mount) error {
 			return err
 		}
 		dir = st.IsDir()
+		if st.Mode()&os.ModeDevice != 0 {
+			m.Flags |= unix.MS_RDONLY // data flows all the same, but the mode and owner of the host's node are out of reach
+		}
 	}
 	target, err := b.target(m.Target, dir)
 	if err != nil {
@@ -276,5 +286,6 @@ func (b *rootBuilder) mask(name string) error {
 	if st.IsDir() {
 		return unix.Mount("tmpfs", fdPath(f), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0k,mode=0555")
 	}
-	return bind(fdPath(b.null), Mount{Flags: unix.MS_BIND}, f)
+	// Read-only, or root in the container could change the mode of the host's /dev/null through it.
+	return bind(fdPath(b.null), Mount{Flags: unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NOEXEC}, f)
 }

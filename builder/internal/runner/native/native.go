@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/internal/runchild"
 )
@@ -47,10 +49,14 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	defer sup.close()
+	// What our caller left open must not even reach process 1, where a debugger in the container could pick it up. Where a
+	// filter refuses the call, process 1 still keeps it from the command.
+	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
-		ExtraFiles:  append([]*os.File{in.r, out.w}, sup.files()...),
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
+		ExtraFiles: append([]*os.File{in.r, out.w}, sup.files()...),
+		// A session of its own has no controlling terminal: nothing in it can type into the caller's shell (TIOCSTI).
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
 		WaitDelay:   time.Second,
 	}
 	if j.Stdin != nil {

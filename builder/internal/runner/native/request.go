@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -99,6 +100,10 @@ func mount(m specs.Mount) (runchild.Mount, error) {
 	cm := runchild.Mount{Type: m.Type, Source: m.Source, Target: m.Destination}
 	if m.Type == "bind" {
 		cm.Flags |= unix.MS_BIND
+	}
+	// Files of an image, or of a stage, may be devices of the host: only what was asked for as a device is one.
+	if cm.Flags&unix.MS_BIND != 0 && !slices.Contains(m.Options, "dev") && m.Source != "/dev" && !strings.HasPrefix(m.Source, "/dev/") {
+		cm.Flags |= unix.MS_NODEV
 	}
 	var data []string
 	for _, o := range m.Options {
