@@ -38,6 +38,10 @@ func (s *Store) scratch() (dir string, done func() error, err error) {
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Remove()) }, nil
 }
 
+// Scratch makes a directory for the files of one operation of the caller's. It is gone after done, or, if the program is killed, after
+// the next one that opens the store.
+func (s *Store) Scratch() (dir string, done func() error, err error) { return s.scratch() }
+
 // removeScratch removes the directory that a dead program's mark names.
 func removeScratch(mark string) error {
 	dir, err := os.ReadFile(mark)

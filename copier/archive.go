@@ -89,6 +89,15 @@ func (c *copying) extractTo(dest string, raw io.Reader) error {
 	return err
 }
 
+// IsArchive tells whether what r gives next is a tar, compressed or not. Nothing is consumed.
+func IsArchive(r *bufio.Reader) bool {
+	head, _ := r.Peek(sniffCompressed) // a shorter stream is looked at as well
+	return isArchive(bytes.NewReader(head))
+}
+
+// sniffCompressed is how much of a stream holds the first header even when it is compressed.
+const sniffCompressed = 64 << 10
+
 // sniffSize is how much of the uncompressed content is looked at.
 const sniffSize = 512
 

@@ -6,6 +6,7 @@ package imagebuildah
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,6 +25,12 @@ import (
 type Options struct {
 	// Context is the directory that COPY and ADD take files from.
 	Context string
+	// Contexts are those of --build-context by name: directories, URLs, Git repositories, images ("docker-image://REF").
+	Contexts map[string]string
+	// Fetch says how Contexts that are not here are fetched.
+	Fetch Fetch
+	// From replaces the image of the first FROM.
+	From string
 	// File is the Dockerfile; Name names it in messages.
 	File io.Reader
 	Name string
@@ -39,6 +46,11 @@ type Options struct {
 	Output builder.Output
 	// Labels and Annotations are "k=v", set last.
 	Labels, Annotations []string
+	// Env are "K=V" set before the first instruction of a stage.
+	Env []string
+	// UnsetEnv, UnsetLabels and UnsetAnnotations are taken out of the image; Drop leaves out all that the base brings.
+	UnsetEnv, UnsetLabels, UnsetAnnotations []string
+	DropLabels, DropAnnotations             bool
 	// NoLayers makes one layer of each stage, without a cache; NoCache looks nothing up.
 	NoLayers, NoCache bool
 	// NoCacheFilter names stages in which nothing is looked up.
@@ -82,13 +94,16 @@ type build struct {
 	failed  []error // of stages, by index
 	needed  []int
 	console *console
-	mu      sync.Mutex
-	pulls   map[string]*pulling
+	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
+	contexts map[string]named
+	closers  []func() error
+	mu       sync.Mutex
+	pulls    map[string]*pulling
 }
 
 // Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
 // the layers of the steps that succeeded, which the next build finds.
-func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
+func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err error) {
 	p, err := plan.Parse(o.Name, o.File)
 	if err != nil {
 		return nil, err
@@ -98,6 +113,8 @@ func Build(ctx context.Context, s *builder.Store, o Options) (*Result, error) {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
 	defer b.context.Close()
+	b.openers(ctx)
+	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.globals(); err != nil {
 		return nil, err
 	}

@@ -44,8 +44,17 @@ func (st *stage) from(ctx context.Context) error {
 		st.top, st.baseRef = st.base.TopLayer(), name
 	}
 	st.newFrom = len(st.cfg.History)
+	if b.o.DropLabels {
+		st.cfg.Config.Labels = nil
+	}
 	if _, ok := st.cfg.Config.Getenv("PATH"); !ok {
 		st.cfg.Config.Env = append(st.cfg.Config.Env, "PATH="+config.DefaultPath)
+	}
+	for _, kv := range b.o.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		if err := config.Env(k, v)(st.cfg); err != nil {
+			return err
+		}
 	}
 	st.scope = expand.Scope{Escape: b.plan.Escape, Env: st.cfg.Config.Env}
 	return nil
@@ -57,6 +66,16 @@ func (b *build) baseName(i int) (string, error) {
 	name, err := b.global.Expand(st.BaseName)
 	if err == nil && name == "" {
 		err = fmt.Errorf("base name (%s) should not be blank", st.BaseName)
+	}
+	if i == 0 && b.o.From != "" {
+		name = b.o.From
+	}
+	if n, ok := b.replaced(name); ok && err == nil {
+		ref, image := imageContext(n.value)
+		if !image {
+			err = fmt.Errorf("build context %q is not an image, can not be used for FROM %q", n.value, name)
+		}
+		name = ref
 	}
 	if err != nil {
 		return "", b.plan.At(st.Location, err)

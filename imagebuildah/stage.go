@@ -190,7 +190,7 @@ func (st *stage) names() ([]string, error) { return builder.FullNames(st.b.o.Tag
 // image writes the image of the stage. A stage that is only FROM is its base under more names (exact.md §14.1).
 func (st *stage) image(ctx context.Context, names []string) (*builder.Image, error) {
 	o := st.b.o
-	if !st.touched && st.base != nil && len(o.Labels)+len(o.Annotations) == 0 && !o.Output.Squash {
+	if !st.touched && st.base != nil && !o.edits() && !o.Output.Squash {
 		if err := st.b.s.Tag(st.base.ID(), names...); err != nil {
 			return nil, err
 		}
@@ -203,12 +203,15 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 		}
 		st.history(config.History{CreatedBy: fmt.Sprintf("/bin/sh -c #(nop) LABEL %q=%q", k, v), EmptyLayer: true})
 	}
-	st.baseAnnotations()
+	st.inherit()
 	for _, a := range o.Annotations {
 		k, v, _ := strings.Cut(a, "=")
 		if err := config.Annotation(k, v)(st.cfg); err != nil {
 			return nil, err
 		}
+	}
+	if err := st.unset(); err != nil {
+		return nil, err
 	}
 	created := st.fillTimes()
 	st.cfg.Created = &created
@@ -216,6 +219,40 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 		return st.squashed(ctx, names)
 	}
 	return st.b.s.WriteImage(ctx, st.cfg, st.top, names, o.Output)
+}
+
+// edits tells whether the options change the image's configuration, beside what the instructions do.
+func (o *Options) edits() bool {
+	return len(o.Labels)+len(o.Annotations)+len(o.Env)+len(o.UnsetEnv)+len(o.UnsetLabels)+len(o.UnsetAnnotations) > 0 ||
+		o.DropLabels || o.DropAnnotations
+}
+
+// inherit sets the annotations that come from the base.
+func (st *stage) inherit() {
+	if st.b.o.DropAnnotations {
+		st.cfg.Annotations = map[string]string{}
+		return
+	}
+	st.baseAnnotations()
+}
+
+// unset takes out what the caller does not want.
+func (st *stage) unset() error {
+	o := &st.b.o
+	for _, list := range []struct {
+		names []string
+		unset func(string) config.Change
+	}{{o.UnsetEnv, config.UnsetEnv}, {o.UnsetLabels, config.UnsetLabel}, {o.UnsetAnnotations, config.UnsetAnnotation}} {
+		for _, k := range list.names {
+			if err := list.unset(k)(st.cfg); err != nil {
+				return err
+			}
+		}
+	}
+	if slices.Contains(o.UnsetAnnotations, "org.opencontainers.image.created") {
+		o.Output.NoCreatedAnnotation = true // it would be set when the image is written
+	}
+	return nil
 }
 
 func (st *stage) baseAnnotations() {

@@ -191,13 +191,19 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	if err != nil {
 		return err
 	}
+	if t.context {
+		o.KeepOwner, o.IgnoreFile = false, t.ignore
+	}
 	return st.transfer(ctx, "COPY", c.SourcesAndDest, t, o)
 }
 
-// A tree is where files are copied from. layer is set where it cannot change any more.
+// A tree is where files are copied from. layer is set where it cannot change any more; a context's files belong to root and may have
+// an ignore file.
 type tree struct {
-	layer string
-	open  func() (*rootfs.Root, func() error, error)
+	layer   string
+	context bool
+	ignore  string
+	open    func() (*rootfs.Root, func() error, error)
 }
 
 // files are those of the build context.
@@ -217,6 +223,13 @@ func (t tree) with(f func(*rootfs.Root) error) error {
 // tree finds what --from names: an earlier stage, else an image.
 func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 	s := st.b.s
+	if n, ok := st.b.replaced(from); ok {
+		ref, image := imageContext(n.value)
+		if !image {
+			return st.b.contextTree(n)
+		}
+		from = ref
+	}
 	k, ok, err := st.b.plan.Find(plan.Ref{Name: from}, st.def.Index)
 	if err != nil {
 		return tree{}, err
@@ -226,13 +239,13 @@ func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 			return tree{}, err
 		}
 		top := st.b.done[k].top
-		return tree{top, func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
+		return tree{layer: top, open: func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
 	}
 	img, err := st.b.pull(ctx, from, st.b.o.Pull)
 	if err != nil {
 		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
 	}
-	return tree{img.TopLayer(), img.Open}, nil
+	return tree{layer: img.TopLayer(), open: img.Open}, nil
 }
 
 // add is ADD.

@@ -1,15 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +21,10 @@ type buildFlags struct {
 	files, args          []string
 	format, iso, iidfile string
 	rawIIDFile, ignore   string
-	ttl                  string
+	ttl, metadata        string
+	argFiles, contexts   []string
+	outputs, envs, cpps  []string
+	silent               bool // standard output is the result's
 	layers               bool
 }
 
@@ -34,7 +32,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	f := &buildFlags{g: g}
 	cmd := &cobra.Command{
 		Use: "build [flags] [CONTEXT]", Aliases: []string{"bud", "build-using-dockerfile"}, Short: "Build an image from a Dockerfile",
-		Example: "  build -t app .\n  bud -f Containerfile --build-arg V=1 --target test .",
+		Example: "  build -t app .\n  bud -f Containerfile --build-arg V=1 --target test .\n  build -o type=tar,dest=root.tar https://example.com/app.git#v1:src\n  tar c app | build -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fmt.Errorf("accepts at most 1 arg(s), received %d", len(args))
@@ -52,6 +50,18 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
 	fs.BoolVar(&f.o.ExplainCache, "explain-cache", false, "say of each step whether it was cached, and if not why")
 	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
+	fs.StringArrayVar(&f.argFiles, "build-arg-file", nil, "`file` with a build argument K=V a line")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context `NAME=DIR`, URL, Git repository or docker-image://REF")
+	fs.StringVar(&f.o.From, "from", "", "`image` of the first FROM instead of the one in the file")
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "write the result too: `DIR`, -, or type=local|tar|oci|docker|image,dest=PATH")
+	fs.StringVar(&f.metadata, "metadata-file", "", "write the image's digests as JSON to `file`")
+	fs.StringArrayVar(&f.cpps, "cpp-flag", nil, "`flag` for cpp, which reads build files whose names end in .in")
+	fs.StringArrayVar(&f.envs, "env", nil, "variable `K=V` of the image, or K from the environment")
+	fs.StringSliceVar(&f.o.UnsetEnv, "unsetenv", nil, "`variable` to take out of the image")
+	fs.StringSliceVar(&f.o.UnsetLabels, "unsetlabel", nil, "`label` to take out of the image")
+	fs.StringSliceVar(&f.o.UnsetAnnotations, "unsetannotation", nil, "`annotation` to take out of the image")
+	inheritLabels := fs.Bool("inherit-labels", true, "keep the labels of the base")
+	inheritAnnotations := fs.Bool("inherit-annotations", true, "keep the annotations of the base")
 	layers, err := strconv.ParseBool(g.env.get("LAYERS"))
 	fs.BoolVar(&f.layers, "layers", err != nil || layers, "one layer a step, kept as cache")
 	fs.StringVar(&f.format, "format", g.env.get("FORMAT"), "`format`: oci or docker")
@@ -75,6 +85,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 		if err := errors.Join(platform(), box(), repro()); err != nil {
 			return err
 		}
+		f.o.DropLabels, f.o.DropAnnotations = !*inheritLabels, !*inheritAnnotations
 		return f.run(ctx, s, args)
 	})
 	return cmd
@@ -98,9 +109,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if o.Args, err = f.buildArgs(); err != nil {
 		return err
 	}
-	if err := f.inputs(args); err != nil {
+	in, err := f.inputs(ctx, s, args)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, in.Close()) }()
 	if _, err := builder.FullNames(o.Tags); err != nil {
 		return err
 	}
@@ -110,6 +123,10 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	} else {
 		o.Pull.Report = f.g.err
 	}
+	outputs, err := f.parseOutputs()
+	if err != nil {
+		return err
+	}
 	res, err := imagebuildah.Build(ctx, s, *o)
 	var at *plan.SourceError
 	if errors.As(err, &at) {
@@ -118,7 +135,12 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if err != nil {
 		return err
 	}
-	return f.result(res.Image.ID())
+	for _, out := range outputs {
+		if err := out.write(ctx, s, res.Image); err != nil {
+			return err
+		}
+	}
+	return f.result(ctx, res.Image)
 }
 
 // cacheTTL reads --cache-ttl.
@@ -140,7 +162,16 @@ func (f *buildFlags) cacheTTL() (err error) {
 	return nil
 }
 
-func (f *buildFlags) result(id string) error {
+func (f *buildFlags) result(ctx context.Context, img *builder.Image) error {
+	id := img.ID()
+	if f.metadata != "" {
+		if err := writeMetadata(ctx, f.metadata, img); err != nil {
+			return err
+		}
+	}
+	if f.silent {
+		return nil
+	}
 	if f.iidfile == "" && f.rawIIDFile == "" {
 		_, err := fmt.Fprintln(f.g.out, id)
 		return err
@@ -153,114 +184,4 @@ func (f *buildFlags) result(id string) error {
 		errs = append(errs, writeFile(f.rawIIDFile, id))
 	}
 	return errors.Join(errs...)
-}
-
-func (f *buildFlags) buildArgs() (map[string]string, error) {
-	m := map[string]string{}
-	if e := f.o.Output.Epoch; e != nil {
-		m["SOURCE_DATE_EPOCH"] = strconv.FormatInt(e.Unix(), 10)
-	}
-	for _, a := range f.args {
-		k, v, ok := strings.Cut(a, "=")
-		if k == "" {
-			return nil, fmt.Errorf("invalid --build-arg %q: want K=V", a)
-		}
-		if !ok {
-			if v, ok = f.g.env.lookup(k); !ok {
-				continue
-			}
-		}
-		m[k] = v
-	}
-	return m, nil
-}
-
-// inputs finds the context directory and the Dockerfile (cli.md §11.1).
-func (f *buildFlags) inputs(args []string) error {
-	dir := "."
-	if len(args) == 1 {
-		dir = args[0]
-	}
-	if strings.Contains(dir, "://") || dir == "-" || strings.HasSuffix(dir, ".git") {
-		return fmt.Errorf("build context %q: only directories and Dockerfiles of this machine are supported", dir)
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	st, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("build context: %w", err)
-	}
-	if !st.IsDir() {
-		f.files, dir = append(f.files, dir), filepath.Dir(dir)
-	}
-	f.o.Context = dir
-	name, err := f.dockerfile(dir)
-	if err != nil {
-		return err
-	}
-	if f.o.IgnoreFile = f.ignore; f.ignore == "" {
-		f.o.IgnoreFile = imagebuildah.IgnoreFile(name, dir)
-	}
-	return nil
-}
-
-// dockerfile opens the build file or files and returns the first one's path.
-func (f *buildFlags) dockerfile(dir string) (string, error) {
-	if len(f.files) == 0 {
-		for _, n := range []string{"Containerfile", "Dockerfile", "dockerfile"} {
-			p := filepath.Join(dir, n)
-			st, err := os.Stat(p)
-			if err != nil {
-				continue
-			}
-			if st.IsDir() {
-				return "", fmt.Errorf("assumed Containerfile %q is not a file", p)
-			}
-			f.files = []string{p}
-			break
-		}
-		if len(f.files) == 0 {
-			return "", fmt.Errorf("cannot find Containerfile or Dockerfile in context directory: stat %s: no such file or directory", filepath.Join(dir, "Dockerfile"))
-		}
-	}
-	var text bytes.Buffer
-	for i, name := range f.files {
-		b, path, err := f.read(name, dir)
-		if err != nil {
-			return "", err
-		}
-		f.files[i] = path
-		text.Write(b)
-		text.WriteByte('\n')
-	}
-	f.o.File, f.o.Name = &text, f.files[0]
-	if wd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(wd, f.files[0]); err == nil && !strings.HasPrefix(rel, "..") {
-			f.o.Name = rel
-		}
-	}
-	return f.files[0], nil
-}
-
-// read reads one build file, looked for here and then in the context.
-func (f *buildFlags) read(name, dir string) ([]byte, string, error) {
-	if name == "-" || name == "/dev/stdin" {
-		b, err := io.ReadAll(f.g.in)
-		return b, "-", err
-	}
-	st, err := os.Stat(name)
-	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
-		name = filepath.Join(dir, name)
-		st, err = os.Stat(name)
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("reading build file: %w", err)
-	}
-	if st.IsDir() {
-		return nil, "", fmt.Errorf("containerfile: %q cannot be path to a directory", name)
-	}
-	b, err := os.ReadFile(name)
-	return b, name, err
 }

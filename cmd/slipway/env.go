@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,28 @@ func (e env) own(name string) string {
 func (e env) plain(name string) string {
 	v, _ := e.lookup(name)
 	return v
+}
+
+// matching are the variables "K=V" of a name, or of all names that begin with what stands before a final "*".
+func (e env) matching(pattern string) (list []string) {
+	prefix, many := strings.CutSuffix(pattern, "*")
+	for _, kv := range os.Environ() {
+		k, _, _ := strings.Cut(kv, "=")
+		if k == pattern || many && strings.HasPrefix(k, prefix) {
+			list = append(list, kv)
+		}
+	}
+	return list
+}
+
+// forGit is what git is told of the environment: enough to find itself, an agent with keys and proxies.
+func (e env) forGit() (list []string) {
+	for _, k := range []string{"PATH", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LANG"} {
+		if v, ok := e.lookup(k); ok {
+			list = append(list, k+"="+v)
+		}
+	}
+	return list
 }
 
 // isolation reads --isolation, or the variable when the flag was not given.

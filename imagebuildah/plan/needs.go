@@ -55,6 +55,9 @@ func Refs(c instructions.Command) []Ref {
 // Find returns the stage that a source of stage i means. ok is false for what is no stage: an image or a context. To name a
 // stage that is not built before is an error (dockerfile.md §4.2).
 func (p *Plan) Find(r Ref, i int) (k int, ok bool, err error) {
+	if p.Replaced != nil && p.Replaced(r.Name) {
+		return 0, false, nil
+	}
 	if k, ok := p.Stage(r.Name, i); ok {
 		return k, true, nil
 	}

@@ -20,7 +20,9 @@ type Plan struct {
 	Escape rune
 	Global []instructions.ArgCommand
 	Stages []Stage
-	lines  []string
+	// Replaced tells the names that --build-context gives another meaning: they are no stages. It may be nil.
+	Replaced func(name string) bool
+	lines    []string
 }
 
 // Stage is one stage.
@@ -130,6 +132,9 @@ func (p *Plan) excerpt(first, last int) string {
 
 // Stage finds an earlier stage than before, by name, the last of that name, or by number.
 func (p *Plan) Stage(name string, before int) (int, bool) {
+	if p.Replaced != nil && p.Replaced(name) {
+		return 0, false
+	}
 	for i := min(before, len(p.Stages)) - 1; i >= 0; i-- {
 		if p.Stages[i].Name != "" && strings.EqualFold(p.Stages[i].Name, name) {
 			return i, true

@@ -27,6 +27,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"registry": registry,
 		"requests": requests,
 		"fault":    fault,
+		"serve":    serve,
 		"tree":     h.showTree,
 		"layers":   h.showLayers,
 		"config":   h.showConfig,

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+// An output is one value of --output: where the result is written beside local storage (cli.md §8.16).
+type output struct {
+	kind, dest, name string
+	tar, push        bool
+	to               io.Writer // where dest is "-"
+	registry         builder.Registry
+	report           io.Writer
+}
+
+// parseOutputs reads the values of --output. One that goes to standard output leaves nothing else there.
+func (f *buildFlags) parseOutputs() ([]*output, error) {
+	var list []*output
+	for _, text := range f.outputs {
+		o, err := parseOutput(text)
+		if err != nil {
+			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
+		}
+		o.to, o.registry, o.report = f.g.out, f.o.Pull.Registry, f.g.err
+		if o.dest == "-" {
+			if f.silent {
+				return nil, fmt.Errorf("invalid --output %q: only one result can go to standard output", text)
+			}
+			f.silent, f.o.Quiet, f.o.Out, o.report = true, true, f.g.err, nil
+		}
+		list = append(list, o)
+	}
+	return list, nil
+}
+
+func parseOutput(text string) (*output, error) {
+	if text == "-" {
+		return &output{kind: "tar", dest: "-"}, nil
+	}
+	if !strings.Contains(text, "=") {
+		return &output{kind: "local", dest: text}, nil
+	}
+	o := &output{tar: true}
+	for field := range strings.SplitSeq(text, ",") {
+		k, v, _ := strings.Cut(field, "=")
+		var err error
+		switch k {
+		case "type":
+			o.kind = v
+		case "dest":
+			o.dest = v
+		case "name":
+			o.name = v
+		case "tar":
+			o.tar, err = strconv.ParseBool(v)
+		case "push":
+			o.push, err = strconv.ParseBool(v)
+		default:
+			err = fmt.Errorf("unknown key %q", k)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return o, o.check()
+}
+
+func (o *output) check() error {
+	switch o.kind {
+	case "local", "tar", "oci", "docker":
+		if o.dest == "" {
+			return fmt.Errorf("type=%s needs dest=PATH", o.kind)
+		}
+		if o.dest == "-" && (o.kind == "local" || !o.tar) {
+			return fmt.Errorf("type=%s can not be written to standard output", o.kind)
+		}
+		if o.push {
+			return fmt.Errorf("push is for type=image and type=registry")
+		}
+	case "image", "registry":
+		o.push = o.push || o.kind == "registry"
+		if o.push && o.name == "" || o.dest != "" {
+			return fmt.Errorf("type=%s takes name=NAME", o.kind)
+		}
+	default:
+		return fmt.Errorf("unknown type %q: want local, tar, oci, docker, image or registry", o.kind)
+	}
+	return nil
+}
+
+// write writes a built image to where the output says.
+func (o *output) write(ctx context.Context, s *builder.Store, img *builder.Image) error {
+	switch o.kind {
+	case "local":
+		return s.ExportDir(ctx, img, o.dest)
+	case "tar":
+		return o.toFile(func(w io.Writer) error { return s.ExportTar(ctx, img, w) })
+	case "oci", "docker":
+		return o.archive(ctx, s, img)
+	}
+	if o.name != "" {
+		if err := s.Tag(img.ID(), o.name); err != nil {
+			return err
+		}
+	}
+	if !o.push {
+		return nil
+	}
+	_, err := s.Push(ctx, img.ID(), "docker://"+o.name, builder.PushOptions{Registry: o.registry, Report: o.report})
+	return err
+}
+
+// archive writes an OCI or Docker archive, or with tar=false a directory.
+func (o *output) archive(ctx context.Context, s *builder.Store, img *builder.Image) error {
+	transport := o.kind + "-archive:"
+	if !o.tar {
+		transport = map[string]string{"oci": "oci:", "docker": "dir:"}[o.kind]
+	}
+	name := o.name
+	if names := img.Names(); name == "" && len(names) > 0 {
+		name = names[0]
+	}
+	if name != "" && transport != "dir:" {
+		name = ":" + name
+	}
+	opts := builder.PushOptions{Registry: o.registry, Report: o.report}
+	if o.dest != "-" {
+		if transport == "dir:" {
+			name = ""
+		}
+		_, err := s.Push(ctx, img.ID(), transport+o.dest+name, opts)
+		return err
+	}
+	dir, done, err := s.Scratch()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = done() }()
+	file := dir + "/archive"
+	if _, err := s.Push(ctx, img.ID(), transport+file+name, opts); err != nil {
+		return err
+	}
+	in, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.Copy(o.to, in)
+	return err
+}
+
+// toFile calls f with the destination, which is there afterwards only if f succeeds.
+func (o *output) toFile(f func(io.Writer) error) (err error) {
+	if o.dest == "-" {
+		return f(o.to)
+	}
+	out, err := os.Create(o.dest)
+	if err != nil {
+		return err
+	}
+	err = f(out)
+	if cerr := out.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = os.Remove(o.dest) // half an archive is none
+	}
+	return err
+}
+
+// writeMetadata writes --metadata-file (cli.md §11.6).
+func writeMetadata(ctx context.Context, file string, img *builder.Image) error {
+	raw, kind, err := img.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(map[string]any{
+		"containerimage.config.digest": "sha256:" + img.ID(),
+		"containerimage.digest":        img.Digest(),
+		"containerimage.descriptor":    map[string]any{"mediaType": kind, "digest": img.Digest(), "size": len(raw)},
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}

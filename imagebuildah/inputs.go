@@ -1,0 +1,278 @@
+package imagebuildah
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// A Context is where COPY and ADD take files from, as a directory of this machine.
+type Context struct {
+	Dir string
+	// Text is the build file, for a context that is nothing but one.
+	Text []byte
+	// Fetched says that the directory was made for this build: its ignore files do not count, and its links lead nowhere
+	// outside.
+	Fetched bool
+	done    func() error
+}
+
+// Fetch says how contexts that are not here are fetched.
+type Fetch struct {
+	// In is standard input.
+	In io.Reader
+	// Environ is the environment of git ("K=V").
+	Environ []string
+	// KeepGit keeps .git directories.
+	KeepGit bool
+}
+
+// OpenContext opens what a build's argument names (dockerfile.md §1.2): a directory, "-" for standard input, a URL of an archive
+// or of a build file, or a Git repository. The caller closes it.
+func OpenContext(ctx context.Context, s *builder.Store, where string, f Fetch) (c *Context, err error) {
+	if strings.HasPrefix(where, "github.com/") {
+		where = "https://" + strings.TrimSuffix(where, ".git") + ".git"
+	}
+	git, isGit, err := source.ParseGit(where)
+	if err != nil {
+		return nil, fmt.Errorf("build context %s: %w", git, err)
+	}
+	if !isGit && !source.IsURL(where) && where != "-" {
+		return localContext(where)
+	}
+	c = &Context{Fetched: true}
+	if c.Dir, c.done, err = s.Scratch(); err != nil {
+		return nil, err
+	}
+	switch {
+	case isGit:
+		err = c.clone(ctx, git, f)
+	case where == "-":
+		err = c.unpack(ctx, f.In)
+	default:
+		err = c.download(ctx, where)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("build context: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+// Close removes what was fetched.
+func (c *Context) Close() error {
+	if c.done == nil {
+		return nil
+	}
+	return c.done()
+}
+
+func localContext(where string) (*Context, error) {
+	dir, err := filepath.Abs(where)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	return &Context{Dir: dir}, nil
+}
+
+// clone fetches a repository. A subdirectory must be one in the clone, however it is spelled (security.md A).
+func (c *Context) clone(ctx context.Context, g source.Git, f Fetch) error {
+	top := filepath.Join(c.Dir, "clone")
+	if _, err := g.Clone(ctx, top, f.KeepGit, f.Environ); err != nil {
+		return err
+	}
+	c.Dir = top
+	if g.Subdir == "" {
+		return nil
+	}
+	for dir := range strings.SplitSeq(path.Clean("/" + g.Subdir)[1:], "/") {
+		c.Dir = filepath.Join(c.Dir, dir)
+		if st, err := os.Lstat(c.Dir); err != nil || !st.IsDir() {
+			return fmt.Errorf("%s: %q is not a directory of the repository", g, g.Subdir)
+		}
+	}
+	return nil
+}
+
+func (c *Context) download(ctx context.Context, where string) error {
+	src, err := source.ParseURL(where, "")
+	if err != nil {
+		return err
+	}
+	in, err := src.Open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.unpack(ctx, in.Body), in.Close())
+}
+
+// unpack takes an archive as the context, and anything else as the build file of an empty one.
+func (c *Context) unpack(ctx context.Context, in io.Reader) error {
+	r := bufio.NewReaderSize(in, 64<<10)
+	if !copier.IsArchive(r) {
+		var err error
+		c.Text, err = io.ReadAll(io.LimitReader(r, maxText+1))
+		if err == nil && len(c.Text) > maxText {
+			err = errors.New("neither an archive nor a build file")
+		}
+		return err
+	}
+	c.Dir = filepath.Join(c.Dir, "files")
+	if err := os.Mkdir(c.Dir, 0o755); err != nil {
+		return err
+	}
+	root, err := rootfs.Open(c.Dir, rootfs.Ignore) // files of a context are copied as root's whoever they belong to
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = copier.Extract(ctx, root, "/", r, copier.Options{})
+	return err
+}
+
+// maxText is how long a build file may be, in bytes.
+const maxText = 16 << 20
+
+// BuildFile reads a build file of the context by its name there. No link leads out of the context.
+func (c *Context) BuildFile(name string) ([]byte, error) {
+	root, err := rootfs.Open(c.Dir, rootfs.Ignore)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, errIsDirectory
+	}
+	return io.ReadAll(io.LimitReader(f, maxText+1))
+}
+
+var errIsDirectory = errors.New("is a directory")
+
+// BuildFileURL downloads a build file.
+func BuildFileURL(ctx context.Context, where string) ([]byte, error) {
+	src, err := source.ParseURL(where, "")
+	if err != nil {
+		return nil, err
+	}
+	in, err := src.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(in.Body, maxText+1))
+	return text, errors.Join(err, in.Close())
+}
+
+// named is a context of --build-context, opened when it is first used.
+type named struct {
+	value string
+	open  func() (*Context, error)
+}
+
+// contextName is the name that a context is known by: an image's without what every short name means.
+func contextName(name string) string {
+	name = strings.ToLower(name)
+	for _, prefix := range []string{"docker.io/library/", "docker.io/"} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return strings.TrimSuffix(name, ":latest")
+}
+
+// imageContext returns the image that a context stands for.
+func imageContext(value string) (string, bool) {
+	for _, scheme := range []string{"docker-image://", "container-image://", "docker://"} {
+		if ref, ok := strings.CutPrefix(value, scheme); ok {
+			return ref, true
+		}
+	}
+	if rest, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+		return "oci:" + rest, true
+	}
+	return "", false
+}
+
+// replaced returns what a name means when --build-context gives it (dockerfile.md §11.1).
+func (b *build) replaced(name string) (named, bool) {
+	if name == builder.Scratch || name == "context" || len(b.contexts) == 0 {
+		return named{}, false
+	}
+	n, ok := b.contexts[contextName(name)]
+	return n, ok
+}
+
+// contextTree is the files of a context that is no image. Directories honour their own ignore file.
+func (b *build) contextTree(n named) (tree, error) {
+	c, err := n.open()
+	if err != nil {
+		return tree{}, err
+	}
+	dir, ignore := c.Dir, ""
+	if !c.Fetched {
+		ignore = source.IgnoreFile(dir)
+	}
+	if c.Text != nil { // a file that is no archive is called "context"
+		dir = filepath.Join(c.Dir, "file")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return tree{}, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "context"), c.Text, 0o600); err != nil {
+			return tree{}, err
+		}
+		if err := os.Chtimes(filepath.Join(dir, "context"), time.Time{}, time.Unix(0, 0)); err != nil {
+			return tree{}, err
+		}
+	}
+	return tree{ignore: ignore, context: true, open: func() (*rootfs.Root, func() error, error) {
+		root, err := rootfs.Open(dir, rootfs.Ignore)
+		if err != nil {
+			return nil, nil, err
+		}
+		return root, root.Close, nil
+	}}, nil
+}
+
+// openers prepares the contexts of --build-context: each is opened once, by the stage that needs it first.
+func (b *build) openers(ctx context.Context) {
+	b.contexts = map[string]named{}
+	for name, value := range b.o.Contexts {
+		b.contexts[contextName(name)] = named{value, sync.OnceValues(func() (*Context, error) {
+			c, err := OpenContext(ctx, b.s, value, b.o.Fetch)
+			if err != nil {
+				return nil, fmt.Errorf("--build-context %s: %w", name, err)
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.closers = append(b.closers, c.Close)
+			return c, nil
+		})}
+	}
+	b.plan.Replaced = func(name string) bool { _, ok := b.replaced(name); return ok }
+}
+
+// close removes what was fetched for the build.
+func (b *build) close() error {
+	var errs []error
+	for _, f := range b.closers {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
