@@ -39,7 +39,11 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 			return nil, err
 		}
 	}
-	img, err := c.s.WriteImage(ctx, cfg, top, full, c.outputFormat(o.Output))
+	o.Output = c.outputFormat(o.Output)
+	if o.Output.Format == FormatDocker {
+		c.stamp(cfg, o.Output)
+	}
+	img, err := c.s.WriteImage(ctx, cfg, top, full, o.Output)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +51,16 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		return img, c.remove()
 	}
 	return img, nil
+}
+
+// stamp says in Docker's fields which container the image was made of; not when the image must repeat (containers.md §11.5).
+func (c *Container) stamp(cfg *config.Image, o Output) {
+	cfg.Container = c.id
+	if o.Timestamp != nil || o.Epoch != nil {
+		cfg.Container = ""
+	}
+	copied := cfg.Clone().Config
+	cfg.ContainerConfig = &copied
 }
 
 // outputFormat fills in the format the container was made for.
@@ -98,8 +112,13 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 
 // addHistory appends the entries of this commit (containers.md §11.3).
 func (c *Container) addHistory(cfg *config.Image, o Output, created time.Time, empty bool) {
-	if len(cfg.RootFS.DiffIDs) > 1 && len(cfg.History) == 0 && !empty && len(c.cfg.RootFS.DiffIDs) > 0 {
-		return // the base has layers but no history; counts must match
+	below := len(cfg.RootFS.DiffIDs)
+	if !empty {
+		below--
+	}
+	if filled(cfg.History) != below {
+		cfg.History = nil // the base has layers without history; counts must match
+		return
 	}
 	first := len(cfg.History)
 	cfg.History = append(cfg.History, c.rec.PrependedEmptyLayers...)
@@ -116,6 +135,16 @@ func (c *Container) addHistory(cfg *config.Image, o Output, created time.Time, e
 		h := &cfg.History[first]
 		h.Comment = strings.TrimSpace(h.Comment + " FROM " + base)
 	}
+}
+
+// filled counts the entries of a history that stand for a layer.
+func filled(history []config.History) (n int) {
+	for _, h := range history {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Container) createdBy() string {
@@ -189,6 +218,9 @@ func (s *Store) finish(cfg *config.Image, layers []*Layer, o Output) {
 			cfg.Annotations = map[string]string{}
 		}
 		cfg.Annotations["org.opencontainers.image.created"] = cfg.Created.Format(time.RFC3339Nano)
+	}
+	for _, k := range o.UnsetAnnotations {
+		delete(cfg.Annotations, k)
 	}
 }
 

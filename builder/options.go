@@ -225,6 +225,8 @@ type Output struct {
 	NoCreatedAnnotation bool
 	IdentityLabel       *bool
 	Compression         Compression
+	// UnsetAnnotations are taken away at the very end, the automatic ones too.
+	UnsetAnnotations []string
 }
 
 // Compression of layers on their way to something other than local storage.
@@ -256,6 +258,8 @@ type PushOptions struct {
 	Compression Compression
 	// AddCompression are further compressions that every image of a list is to exist in.
 	AddCompression []string
+	// Time is given to the files of an archive (oci-archive), so that it repeats bit for bit.
+	Time *time.Time
 	// ListOnly pushes a list without its images: the destination has them already.
 	ListOnly bool
 	Report   io.Writer

@@ -37,14 +37,14 @@ func (s *Store) Push(ctx context.Context, source, dest string, o PushOptions) (d
 	}
 	x := s.image(rec).Index()
 	if x == nil {
-		return s.push(ctx, s.image(rec), to, o, true)
+		return digestOf(s.push(ctx, s.image(rec), to, o, true))
 	}
 	if !takesLists(to) {
 		img, err := s.hostImage(ctx, x, PullOptions{Registry: o.Registry, Report: o.Report})
 		if err != nil {
 			return "", err
 		}
-		return s.push(ctx, img, to, o, true)
+		return digestOf(s.push(ctx, img, to, o, true))
 	}
 	return s.pushIndex(ctx, x, to, o)
 }
@@ -76,38 +76,38 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 	if err := compress(sys, o.Compression, true); err != nil {
 		return "", err
 	}
-	return s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys})
+	return digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys}))
 }
 
 // push copies an image out. compressing is whether layers are compressed when o does not say.
-func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference, o PushOptions, compressing bool) (digest.Digest, error) {
+func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference, o PushOptions, compressing bool) ([]byte, error) {
 	sys, err := s.system(o.Registry, Platform{})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	src, err := s.storageRef(img.ID())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if dest, err = named(dest, img); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := compress(sys, o.Compression, compressing || !isLocalTransport(dest)); err != nil {
-		return "", err
+		return nil, err
 	}
 	return s.send(ctx, dest, src, o, copy.Options{SourceCtx: &s.sys, DestinationCtx: sys})
 }
 
 // send copies src, which may be a list, to dest in the format that o asks for. Contexts, compression included, are in co.
-func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o PushOptions, co copy.Options) (digest.Digest, error) {
+func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o PushOptions, co copy.Options) ([]byte, error) {
 	var err error
 	if co.ForceManifestMIMEType, err = manifestType(o.Format); err != nil {
-		return "", err
+		return nil, err
 	}
 	if co.EnsureCompressionVariantsExist, err = variants(o.AddCompression); err != nil {
-		return "", err
+		return nil, err
 	}
-	co.ReportWriter = report(o.Report)
+	co.ReportWriter, co.DestinationTimestamp = report(o.Report), o.Time
 	co.ForceCompressionFormat = o.Compression.Format != ""
 	co.ImageListSelection = copy.CopyAllImages
 	if o.ListOnly {
@@ -122,12 +122,12 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	}
 	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
 	if err != nil {
-		return "", fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
+		return nil, fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
 	}
 	if reg != nil && reg.from == nil {
 		s.rememberAll(reg)
 	}
-	return manifest.Digest(raw)
+	return raw, nil
 }
 
 // blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions
@@ -198,6 +198,14 @@ func (s *Store) rememberAll(d *blobDest) {
 			s.remember(rec, raw, d.DockerReference().Name())
 		}
 	}
+}
+
+// digestOf returns the digest of a manifest that was written.
+func digestOf(raw []byte, err error) (digest.Digest, error) {
+	if err != nil {
+		return "", err
+	}
+	return manifest.Digest(raw)
 }
 
 // takesLists tells whether a destination can hold a list.
@@ -272,39 +280,39 @@ func manifestType(format string) (string, error) {
 }
 
 // CommitTo makes an image of the container and copies it to dest, which is not local storage: a commit,
-// then a push; nothing of it stays here that was not here before. It returns the digest of the configuration.
-func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) (digest.Digest, error) {
+// then a push; nothing of it stays here that was not here before.
+func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) (*Committed, error) {
 	ref, err := destination(dest)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	remove := o.Remove
 	o.Remove = false
 	img, err := c.Commit(ctx, nil, o)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Report: o.Report}
-	_, err = c.s.push(ctx, img, ref, po, false)
+	if o.Output.Timestamp != nil || o.Output.Epoch != nil {
+		t := c.s.created(o.Output)
+		po.Time = &t
+	}
+	raw, err := c.s.push(ctx, img, ref, po, false)
 	var denied *DeniedError
 	if errors.As(err, &denied) {
 		err = fmt.Errorf("commit to registry at %q denied by policy: %s", denied.Host, denied.Reason)
 	}
-	if err != nil {
-		if len(img.Names()) == 0 {
-			err = errors.Join(err, c.s.dropUnnamed(img))
-		}
-		return "", err
-	}
 	if len(img.Names()) == 0 {
-		if err := c.s.dropUnnamed(img); err != nil {
-			return "", err
-		}
+		err = errors.Join(err, c.s.dropUnnamed(img))
 	}
-	if remove {
-		return digest.NewDigestFromEncoded(digest.SHA256, img.ID()), c.Remove()
+	if err != nil {
+		return nil, err
 	}
-	return digest.NewDigestFromEncoded(digest.SHA256, img.ID()), nil
+	done, err := newCommitted(raw)
+	if err == nil && remove {
+		err = c.Remove()
+	}
+	return done, err
 }
 
 // Destination tells whether text names a place other than local storage, as commit and build read it:
