@@ -1,12 +1,14 @@
 package builder
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
 	"time"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // StoreOptions says which storage to open and how to talk about it. The zero value opens the storage
@@ -163,6 +165,14 @@ type Stdio struct {
 	Terminal bool
 }
 
+// MountSource is what mounts can be taken from.
+type MountSource struct {
+	Root *rootfs.Root
+	// IgnoreFile hides parts of it, "" for nothing.
+	IgnoreFile string
+	Close      func() error
+}
+
 // RunOptions controls one command in a container.
 type RunOptions struct {
 	Sandbox Sandbox
@@ -171,10 +181,20 @@ type RunOptions struct {
 	Env     []string // "K=V"; later entries win over earlier ones and over the image's
 	// Hostname of the command; empty is the container's short ID.
 	Hostname string
-	// Mounts are the values of --mount (cli.md §8.14): bind and tmpfs.
-	Mounts     []string
-	ContextDir string
-	Stdio      Stdio
+	// Mounts come from --mount (cli.md §8.14).
+	Mounts []Mount
+	// Context is what bind mounts without from= are taken from, IgnoreFile a file of the host that hides parts of it. With
+	// nil they are paths of the host, which rw mounts write to.
+	Context    *rootfs.Root
+	IgnoreFile string
+	// Open opens what from= names; nil opens images. The caller of Run keeps Context; what Open returns is closed by Run.
+	Open func(ctx context.Context, from string) (MountSource, error)
+	// Identify names the content that Open would give, for the keys of caches that begin with it; nil identifies images.
+	Identify func(from string) (string, error)
+	// Secrets and Agents are what mounts of those types may ask for.
+	Secrets []Secret
+	Agents  []Agent
+	Stdio   Stdio
 	// ValidExitCodes are those that mean success; empty is 0 only.
 	ValidExitCodes []int
 }

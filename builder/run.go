@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
-	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/builder/internal/mounts"
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/runner/native"
 	"github.com/slipway-build/slipway/builder/internal/runner/oci"
@@ -43,11 +43,17 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error 
 			return err
 		}
 		defer root.Close()
-		s, err := w.spec(root, dir, mountpoint, argv, box, o)
+		c := &commanded{w: w, root: root, dir: dir, box: box, o: o}
+		defer func() {
+			if cerr := c.close(); cerr != nil {
+				w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
+			}
+		}()
+		s, err := c.spec(ctx, argv, mountpoint)
 		if err != nil {
 			return err
 		}
-		job := runner.Job{Spec: s, ID: "slipway-" + path.Base(dir), Dir: dir, Stdin: o.Stdio.In, Stdout: o.Stdio.Out, Stderr: o.Stdio.Err}
+		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, Stdin: o.Stdio.In, Stdout: o.Stdio.Out, Stderr: o.Stdio.Err}
 		res, err = w.s.runner(box).Run(ctx, job)
 		return errors.Join(err, removeStubs(root, res))
 	})
@@ -63,8 +69,8 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error 
 // runError is the status for a command that could not be run: 1 when it is the command's own fault, as
 // the family has it, else 125 (cli.md §4).
 func runError(err error) int {
-	text := err.Error()
-	if strings.Contains(text, "not found in $PATH") || strings.Contains(text, "no such file or directory") || strings.Contains(text, "permission denied") {
+	var own *runner.CommandError
+	if errors.As(err, &own) {
 		return 1
 	}
 	return 125
@@ -94,13 +100,26 @@ func (s *Store) runner(box Sandbox) runner.Runner {
 	return native.Runner{Log: s.o.Log, Owners: oneID() && s.own != rootfs.Fail}
 }
 
+// commanded is a command on its way to a specification.
+type commanded struct {
+	w      *Workspace
+	root   *rootfs.Root
+	dir    string // private directory of the command
+	box    Sandbox
+	o      RunOptions
+	mounts mounting
+}
+
+func (c *commanded) close() error { return c.mounts.close() }
+
 // spec makes the specification of a command.
-func (w *Workspace) spec(root *rootfs.Root, dir, mountpoint string, argv []string, box Sandbox, o RunOptions) (*specs.Spec, error) {
+func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) (*specs.Spec, error) {
+	w, box, o := c.w, c.box, c.o
 	hostNet, err := box.network()
 	if err != nil {
 		return nil, err
 	}
-	user, err := spec.LookupUser(root, first(o.User, w.cfg.Config.User, "0"))
+	user, err := spec.LookupUser(c.root, first(o.User, w.cfg.Config.User, "0"))
 	if err != nil {
 		return nil, err
 	}
@@ -109,25 +128,42 @@ func (w *Workspace) spec(root *rootfs.Root, dir, mountpoint string, argv []strin
 		return nil, err
 	}
 	hostname := first(o.Hostname, w.o.Hostname, w.cfg.Config.Hostname, w.about.id[:min(12, len(w.about.id))])
-	files, err := w.files(dir, hostname, box, hostNet)
+	files, err := w.files(c.dir, hostname, box, hostNet)
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := mounts.Parse(box.Volumes, o.Mounts)
-	if err != nil {
+	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
+	c.mounts = mounting{w: w, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}}
+	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
 		return nil, err
 	}
-	var env []string
-	if !box.Hosts.NoHTTPProxy {
-		env = w.s.proxies()
-	}
-	env = append(append(env, w.cfg.Config.Env...), o.Env...)
 	return spec.Generate(spec.Input{
-		Rootfs: mountpoint, Argv: argv, Env: env, Dir: path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir)), User: user, Hostname: hostname,
+		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,
 		HostNetwork: hostNet, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
-		ShmSize: box.Limits.ShmSize, Mounts: mounts.Merge(files, volumes), Devices: box.Devices, OneID: oneID(),
+		ShmSize: box.Limits.ShmSize, Mounts: overriding(files, c.mounts.list), Devices: box.Devices, OneID: oneID(),
 	})
+}
+
+// environment is in rising priority; secrets come last, as nothing else is meant by naming them.
+func (c *commanded) environment() []string {
+	var env []string
+	if !c.box.Hosts.NoHTTPProxy {
+		env = c.w.s.proxies()
+	}
+	if c.mounts.socket != "" {
+		env = append(env, "SSH_AUTH_SOCK="+c.mounts.socket)
+	}
+	env = append(append(env, c.w.cfg.Config.Env...), c.o.Env...)
+	return append(env, c.mounts.env...)
+}
+
+// overriding joins generated mounts with those asked for, which win where both want the same place.
+func overriding(generated, asked []specs.Mount) []specs.Mount {
+	list := slices.DeleteFunc(generated, func(g specs.Mount) bool {
+		return slices.ContainsFunc(asked, func(a specs.Mount) bool { return a.Destination == g.Destination })
+	})
+	return append(list, asked...)
 }
 
 // hardLimit is what this process may raise a limit to.
@@ -140,19 +176,31 @@ func hardLimit(resource int) uint64 {
 }
 
 // removeStubs takes away what the run made to mount on, if it is still empty, through descriptors below the root and
-// never through links that the command may have put there (CVE-2024-23652), and gives directories their times back.
+// never through links that the command may have put there (CVE-2024-23652). Directories then have the times again that they
+// had before the run, or that the command gave them.
 func removeStubs(root *rootfs.Root, res runner.Result) error {
+	times := map[string]time.Time{}
+	for _, t := range res.Times {
+		i, err := root.Lstat(t.Path)
+		switch {
+		case err != nil || !i.IsDir(): // the command removed it
+		case i.Mtime.Equal(t.After):
+			times[t.Path] = t.Mtime
+		default:
+			times[t.Path] = i.Mtime
+		}
+	}
 	for _, s := range slices.Backward(res.Created) {
 		if err := removeStub(root, s.Path, s.Dir); err != nil {
 			return fmt.Errorf("removing mount point %s: %w", s.Path, err)
 		}
 	}
-	for _, t := range slices.Backward(res.Times) {
-		d, err := root.Dir(t.Path)
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(times))) {
+		d, err := root.Dir(name)
 		if err != nil {
-			continue // the command removed it
+			continue // it was made for the run
 		}
-		err = d.Utimes(".", t.Mtime)
+		err = d.Utimes(".", times[name])
 		d.Close()
 		if err != nil {
 			return err

@@ -16,7 +16,10 @@ const scratchPrefix = "slipway-tmp-"
 // scratch makes a directory for large temporary files of one operation. The library's own files go there, so that what
 // a killed program leaves can be found: the file in <root>/slipway/live says where the directory is, and is locked while it
 // is used. The caller calls done.
-func (s *Store) scratch() (dir string, done func() error, err error) {
+func (s *Store) scratch() (dir string, done func() error, err error) { return s.scratchIn(s.o.TempDir) }
+
+// scratchIn is scratch below another directory.
+func (s *Store) scratchIn(base string) (dir string, done func() error, err error) {
 	live, err := s.dir("live")
 	if err != nil {
 		return "", nil, err
@@ -27,7 +30,7 @@ func (s *Store) scratch() (dir string, done func() error, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("making a temporary directory: %w", err)
 	}
-	dir = filepath.Join(s.o.TempDir, name)
+	dir = filepath.Join(base, name)
 	err = os.WriteFile(mark, []byte(dir), 0o600)
 	if err == nil {
 		err = os.Mkdir(dir, 0o700)

@@ -40,10 +40,14 @@ type Options struct {
 	// Args are the values of --build-arg.
 	Args map[string]string
 	// Tags are names in local storage.
-	Tags   []string
-	Pull   builder.PullOptions
-	Box    builder.Sandbox
-	Output builder.Output
+	Tags []string
+	Pull builder.PullOptions
+	Box  builder.Sandbox
+	// Mounts are for every RUN; Secrets and Agents are what mounts may ask for.
+	Mounts  []builder.Mount
+	Secrets []builder.Secret
+	Agents  []builder.Agent
+	Output  builder.Output
 	// Labels and Annotations are "k=v", set last.
 	Labels, Annotations []string
 	// Env are "K=V" set before the first instruction of a stage.

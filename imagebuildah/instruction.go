@@ -47,7 +47,7 @@ func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string)
 		return st.configure(cmd, changes, raw)
 	}
 	switch c := cmd.(type) {
-	case *instructions.RunCommand:
+	case *plan.Run:
 		return st.run(ctx, c)
 	case *instructions.CopyCommand:
 		return st.copy(ctx, c)
@@ -65,7 +65,7 @@ func (st *stage) expanded(cmd instructions.Command) (instructions.Command, error
 	cmd = clone(cmd)
 	var err error
 	switch c := cmd.(type) {
-	case *instructions.RunCommand: // only its mounts have variables: see run
+	case *plan.Run: // only its mounts have variables: see run
 	case *instructions.ExposeCommand:
 		var ports []string
 		for _, p := range c.Ports {

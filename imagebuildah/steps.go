@@ -28,11 +28,14 @@ import (
 // supported refuses what cannot be honoured, before anything is done.
 func supported(cmd instructions.Command) error {
 	switch c := cmd.(type) {
-	case *instructions.RunCommand:
+	case *plan.Run:
 		for _, f := range c.FlagsUsed {
-			if f != "network" {
+			if f != "network" && f != "security" {
 				return fmt.Errorf("RUN --%s is not supported", f)
 			}
+		}
+		if instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure {
+			return errors.New("security.insecure is not allowed: a Dockerfile cannot widen what its steps may do")
 		}
 	case *instructions.CopyCommand:
 		if c.Link {
@@ -52,23 +55,24 @@ func supported(cmd instructions.Command) error {
 }
 
 // run is RUN.
-func (st *stage) run(ctx context.Context, c *instructions.RunCommand) error {
-	if err := c.Expand(st.scope.Expand); err != nil {
-		return err
-	}
+func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.out(), Err: st.err()}}
-	switch instructions.GetNetwork(c) {
+	switch instructions.GetNetwork(c.RunCommand) {
 	case instructions.NetworkNone:
 		o.Sandbox.Namespaces.Network = "none"
 	case instructions.NetworkHost:
 		o.Sandbox.Namespaces.Network = "host"
 	}
-	args, script, err := commandLine(c, shellOf(st.cfg))
+	mounts, content, err := st.mounts(ctx, c, &o)
+	if err != nil {
+		return err
+	}
+	args, script, err := commandLine(c.RunCommand, shellOf(st.cfg))
 	if err != nil {
 		return err
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
-		Options: []string{string(o.Sandbox.Namespaces.Network), boxText(st.b.o.Box)}}
+		Options: append([]string{string(o.Sandbox.Namespaces.Network), boxText(st.b.o.Box)}, mounts...), Content: content}
 	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) error {
 		if script != "" {
 			file, err := scriptFile(script)

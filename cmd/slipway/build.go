@@ -25,6 +25,7 @@ type buildFlags struct {
 	argFiles, contexts   []string
 	outputs, envs, cpps  []string
 	silent               bool // standard output is the result's
+	mounts, secrets, ssh []string
 	layers               bool
 }
 
@@ -76,6 +77,9 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.Lookup("pull").NoOptDefVal = "always"
 	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: oci, rootless, chroot")
 	fs.StringVar(&f.o.Box.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
+	fs.StringArrayVar(&f.mounts, "mount", nil, "mount `type=bind|cache|tmpfs|secret|ssh,...` for every RUN")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "secret `id=ID[,src=FILE|VAR][,env=VAR][,type=file|env]` for RUN --mount=type=secret")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")
 	registryFlags(fs, g, &f.o.Pull.Registry)
 	retryFlags(fs, &f.o.Pull.Registry)
 	platform := platformFlags(fs, &f.o.Pull.Platform)
@@ -104,6 +108,9 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	if o.Box.Isolation, err = f.g.env.isolation(f.iso); err != nil {
+		return err
+	}
+	if err = f.mountOptions(); err != nil {
 		return err
 	}
 	if o.Args, err = f.buildArgs(); err != nil {

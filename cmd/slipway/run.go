@@ -3,17 +3,21 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 func newRunCmd(g *globals) *cobra.Command {
 	var o builder.RunOptions
 	var iso string
-	var env []string
+	var env, mounts []string
+	var contextDir string
 	cmd := &cobra.Command{
 		Use: "run [flags] CONTAINER [--] COMMAND [ARG...]", Short: "Run a command in a working container",
 		Example: "  run work -- apt-get update\n  run --user www-data work id\n  run --network none work sh -c 'make test'",
@@ -28,7 +32,8 @@ func newRunCmd(g *globals) *cobra.Command {
 	fs.StringArrayVarP(&env, "env", "e", nil, "`K=V` or K for this command only")
 	fs.StringVar(&o.Hostname, "hostname", "", "host `name`")
 	fs.StringVar(&iso, "isolation", "", "`isolation`: oci, rootless, chroot")
-	fs.StringArrayVar(&o.Mounts, "mount", nil, "mount `type=bind|tmpfs,...`")
+	fs.StringArrayVar(&mounts, "mount", nil, "mount `type=bind|cache|tmpfs,...`")
+	fs.StringVar(&contextDir, "contextdir", "", "`dir`ectory that bind mounts are taken from")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname alone")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts alone")
 	fs.StringVar(&o.Sandbox.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
@@ -51,6 +56,17 @@ func newRunCmd(g *globals) *cobra.Command {
 		if o.Sandbox.Isolation, err = g.env.isolation(iso); err != nil {
 			return err
 		}
+		if o.Mounts, err = parseMounts(mounts); err != nil {
+			return err
+		}
+		if contextDir != "" {
+			if o.Context, err = rootfs.Open(contextDir, rootfs.Apply); err != nil {
+				return fmt.Errorf("opening --contextdir: %w", err)
+			}
+			defer o.Context.Close()
+		} else {
+			hostSources(o.Mounts)
+		}
 		o.Env = g.env.expand(env)
 		o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err}
 		c, err := s.Container(args[0])
@@ -60,6 +76,33 @@ func newRunCmd(g *globals) *cobra.Command {
 		return c.Run(ctx, argv, o)
 	})
 	return cmd
+}
+
+func parseMounts(texts []string) ([]builder.Mount, error) {
+	var list []builder.Mount
+	for _, text := range texts {
+		m, err := builder.ParseMount(text, nil)
+		if err == nil && m.Target == "" && (m.Type == "bind" || m.Type == "cache" || m.Type == "tmpfs") {
+			err = fmt.Errorf("invalid mount %q: target is missing", text)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// hostSources takes relative sources of bind mounts from the current directory.
+func hostSources(list []builder.Mount) {
+	for i, m := range list {
+		if m.Type != "bind" || m.From != "" || m.Source == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(m.Source); err == nil {
+			list[i].Source = abs
+		}
+	}
 }
 
 // expand reads --env values: K=V as it is, a bare K from the caller's environment, skipped when unset.

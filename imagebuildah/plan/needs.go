@@ -40,11 +40,11 @@ func Refs(c instructions.Command) []Ref {
 		if c.From != "" {
 			return []Ref{{Name: c.From}}
 		}
-	case *instructions.RunCommand:
+	case *Run:
 		var list []Ref
-		for _, m := range instructions.GetMounts(c) {
-			if m.From != "" {
-				list = append(list, Ref{Name: m.From, Mount: "a mount"})
+		for _, m := range c.Mounts {
+			if from := mountFrom(m); from != "" {
+				list = append(list, Ref{Name: from, Mount: "a mount"})
 			}
 		}
 		return list

@@ -79,6 +79,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	if err != nil {
 		return nil, p.located(err)
 	}
+	mounts := takeMounts(res.AST)
 	stages, global, err := instructions.Parse(res.AST, nil)
 	if err != nil {
 		return nil, p.located(err)
@@ -88,6 +89,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	}
 	p.Global = global
 	for i, s := range stages {
+		mounts = putMounts(s.Commands, mounts)
 		st := Stage{Stage: s, Index: i, After: froms[i].after, nameText: froms[i].name}
 		if st.nameText != "" {
 			st.Name = "" // until Resolve

@@ -100,7 +100,14 @@ func Instruction(text string) (instructions.Command, error) {
 	if _, err := prepare(res.AST); err != nil {
 		return nil, err
 	}
-	return instructions.ParseCommand(res.AST.Children[0])
+	mounts := takeMounts(res.AST)
+	cmd, err := instructions.ParseCommand(res.AST.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	list := []instructions.Command{cmd}
+	putMounts(list, mounts)
+	return list[0], nil
 }
 
 // Resolve gives stages the names that hold variables behind AS, with values of the global scope.

@@ -28,6 +28,7 @@ func Main() int {
 	rep, pid, err := start(&req)
 	if err != nil {
 		rep.Error = err.Error()
+		rep.Command = errors.Is(err, errCommand)
 	}
 	if enc.Encode(rep) != nil || err != nil {
 		return 1
@@ -49,7 +50,7 @@ func start(req *Request) (Report, int, error) {
 	_ = unix.CloseRange(5, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC) // older kernels: everything of ours is close-on-exec anyway
 	unix.Umask(0o022)
 	b, err := buildRoot(req)
-	rep := Report{Created: b.created, Times: b.times}
+	rep := Report{Created: b.points.Created, Times: b.points.Times}
 	if err != nil {
 		return rep, 0, err
 	}
@@ -61,7 +62,7 @@ func start(req *Request) (Report, int, error) {
 	}
 	path, err := lookup(req)
 	if err != nil {
-		return rep, 0, err
+		return rep, 0, fmt.Errorf("%w%w", errCommand, err)
 	}
 	if err := restrict(req); err != nil {
 		return rep, 0, err
@@ -73,10 +74,13 @@ func start(req *Request) (Report, int, error) {
 		Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
 	})
 	if err != nil {
-		return rep, 0, fmt.Errorf("starting %q: %w", req.Argv[0], err)
+		return rep, 0, fmt.Errorf("%wstarting %q: %w", errCommand, req.Argv[0], err)
 	}
 	return rep, pid, nil
 }
+
+// errCommand marks errors that are the command's own. It has no words.
+var errCommand = errors.New("")
 
 func credential(req *Request) *syscall.Credential {
 	return &syscall.Credential{Uid: req.UID, Gid: req.GID, Groups: req.Groups, NoSetGroups: !req.SetGroups}

@@ -12,6 +12,9 @@ import "time"
 // Name is argv[0] of the re-executed process.
 const Name = "slipway-run"
 
+// FirstTree is the descriptor of the first detached mount that a child is given, if it is given nothing else; others follow.
+const FirstTree = 5
+
 // Request is all the child needs to know.
 type Request struct {
 	Root     string // mount point of the root file system, on the host
@@ -24,6 +27,11 @@ type Request struct {
 	// SetGroups is false where the kernel denies it: in a user namespace with one identity.
 	SetGroups bool
 	Mounts    []Mount
+	// FirstTree is the descriptor of the first detached mount.
+	FirstTree int
+	// Files are kept on a tmpfs, which only this process sees, over the directory Stage of the host.
+	Files     []File
+	Stage     string
 	Masked    []string
 	ReadOnly  []string
 	Caps      uint64 // bounding set
@@ -43,6 +51,17 @@ type Mount struct {
 	Flags                uintptr // MS_*
 	Propagation          uintptr
 	Data                 string
+	// Tree says which of the detached mounts is bound, or is the lower directory of an overlay: 1 is the first, 0 none.
+	Tree int `json:",omitempty"`
+	// Upper and Work are an overlay's other directories, on the host.
+	Upper, Work string `json:",omitempty"`
+}
+
+// File is a file whose content the command is shown without it ever being on a disk.
+type File struct {
+	Target         string
+	Data           []byte
+	Mode, UID, GID uint32
 }
 
 // Limit is one resource limit.
@@ -53,7 +72,9 @@ type Limit struct {
 
 // Report is what the child says: first of its preparations, then of the command's end.
 type Report struct {
-	Error   string `json:",omitempty"`
+	Error string `json:",omitempty"`
+	// Command says that the error is the command's own: it is not there, or cannot be executed.
+	Command bool   `json:",omitempty"`
 	Created []Stub `json:",omitempty"`
 	Times   []Time `json:",omitempty"`
 	Done    bool   `json:",omitempty"`
@@ -67,8 +88,9 @@ type Stub struct {
 	Dir  bool
 }
 
-// Time is the modification time that a directory had before stubs were made in it.
+// Time is the modification time that a directory had before stubs were made in it, and the one it had then: if it has
+// that still, the command has changed nothing there.
 type Time struct {
-	Path  string
-	Mtime time.Time
+	Path         string
+	Mtime, After time.Time
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -15,17 +14,16 @@ import (
 
 // rootBuilder makes the container's view of the file system and remembers what it made to mount on.
 type rootBuilder struct {
-	root    *rootfs.Root
-	mounted uint64   // the mount that the root file system is
-	null    *os.File // the host's /dev/null, pinned before anything is mounted
-	created []Stub
-	times   []Time
+	root   *rootfs.Root
+	null   *os.File // the host's /dev/null, pinned before anything is mounted
+	points *Points
+	trees  int // the first detached mount
 }
 
 // buildRoot mounts everything below the root file system and makes it the root of this process. Every
 // target is resolved inside the root to a descriptor and mounted on through that (CVE-2021-30465).
 func buildRoot(req *Request) (*rootBuilder, error) {
-	b := &rootBuilder{}
+	b := &rootBuilder{points: &Points{}, trees: req.FirstTree}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return b, fmt.Errorf("separating mounts from the host's: %w", err)
 	}
@@ -48,7 +46,7 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 		return b, err
 	}
 	defer b.root.Close()
-	if b.mounted, err = b.mountOf("/"); err != nil {
+	if b.points, err = NewPoints(b.root); err != nil {
 		return b, fmt.Errorf("examining the root file system: %w", err)
 	}
 	for _, m := range req.Mounts {
@@ -60,6 +58,9 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 				return b, fmt.Errorf("making devices: %w", err)
 			}
 		}
+	}
+	if err := b.files(req); err != nil {
+		return b, err
 	}
 	for _, p := range req.ReadOnly {
 		if err := b.readOnly(p); err != nil {
@@ -98,6 +99,9 @@ func fdPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd
 func (b *rootBuilder) mount(m Mount) error {
 	dir := true
 	var src *os.File
+	if m.Tree != 0 {
+		return b.tree(m, b.trees+m.Tree-1)
+	}
 	if m.Flags&unix.MS_BIND != 0 {
 		var err error
 		if src, err = os.OpenFile(m.Source, unix.O_PATH, 0); err != nil {
@@ -136,6 +140,41 @@ func (b *rootBuilder) mount(m Mount) error {
 	return err
 }
 
+// tree mounts what the parent has pinned. An overlay needs its lower directory mounted in this namespace: it is, below the
+// overlay itself.
+func (b *rootBuilder) tree(m Mount, fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	target, err := b.target(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := attach(fd, m, target); err != nil || m.Type != "overlay" {
+		return err
+	}
+	lower, err := b.root.OpenPath(m.Target)
+	if err != nil {
+		return err
+	}
+	defer lower.Close()
+	data := "lowerdir=" + fdPath(lower)
+	for _, d := range [][2]string{{"upperdir", m.Upper}, {"workdir", m.Work}} {
+		f, err := os.OpenFile(d[1], unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		data += "," + d[0] + "=" + fdPath(f)
+	}
+	if m.Data != "" {
+		data += "," + m.Data
+	}
+	return unix.Mount("overlay", fdPath(lower), "overlay", m.Flags, data)
+}
+
 // bind binds src on target and then sets the attributes asked for, keeping those that are locked.
 func bind(src string, m Mount, target *os.File) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, src, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive(m.Flags))
@@ -143,6 +182,11 @@ func bind(src string, m Mount, target *os.File) error {
 		return err
 	}
 	defer unix.Close(tree)
+	return attach(tree, m, target)
+}
+
+// attach mounts a detached tree with the attributes asked for.
+func attach(tree int, m Mount, target *os.File) error {
 	attr := unix.MountAttr{Propagation: uint64(m.Propagation)}
 	for ms, set := range map[uintptr]uint64{
 		unix.MS_RDONLY: unix.MOUNT_ATTR_RDONLY, unix.MS_NOSUID: unix.MOUNT_ATTR_NOSUID,
@@ -169,60 +213,10 @@ func recursive(flags uintptr) uint {
 
 // target opens what is to be mounted on, and makes it, with its parents, if it is not there.
 func (b *rootBuilder) target(name string, dir bool) (*os.File, error) {
-	f, err := b.root.OpenPath(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
-	}
-	up, base := path.Split(path.Clean("/" + name))
-	if base == "" {
+	if err := b.points.Make(name, dir); err != nil {
 		return nil, err
-	}
-	pf, err := b.target(up, true)
-	if err != nil {
-		return nil, err
-	}
-	pf.Close()
-	parent, err := b.root.Dir(up)
-	if err != nil {
-		return nil, err
-	}
-	defer parent.Close()
-	info, err := parent.Lstat(".")
-	if err != nil {
-		return nil, err
-	}
-	if dir {
-		err = parent.Mkdir(base, 0o755)
-	} else {
-		var f *os.File
-		if f, err = parent.Create(base, 0o644); err == nil {
-			f.Close()
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	in, err := b.mountOf(up)
-	if err != nil {
-		return nil, err
-	}
-	if in == b.mounted { // else it is in something mounted before, and not in the container's own tree
-		b.created = append(b.created, Stub{path.Join(up, base), dir})
-		b.times = append(b.times, Time{up, info.Mtime})
 	}
 	return b.root.OpenPath(name)
-}
-
-// mountOf identifies the mount that a path in the root is in.
-func (b *rootBuilder) mountOf(name string) (uint64, error) {
-	f, err := b.root.OpenPath(name)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	var st unix.Statx_t
-	err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st)
-	return st.Mnt_id, err
 }
 
 // devices fills the fresh /dev. Nodes are made where that is permitted, else the host's are bound.

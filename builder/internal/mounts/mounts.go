@@ -1,5 +1,5 @@
-// Package mounts reads the values of --volume and --mount into mounts of a runtime specification. It
-// opens nothing: sources are paths of the host that the caller of the program chose.
+// Package mounts reads the values of --mount and --volume, of commands and of RUN, into one type. It is
+// pure: nothing is opened or looked up; package builder does that when a command is about to run.
 package mounts
 
 import (
@@ -8,167 +8,330 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/docker/go-units"
 )
 
-// Parse reads volumes, "HOST:CONTAINER[:OPTIONS]" with "\:" for a colon, and mounts, "type=…,…" (cli.md §8.14, §8.15).
-func Parse(volumes, mounts []string) ([]specs.Mount, error) {
-	var list []specs.Mount
-	for _, v := range volumes {
-		m, err := Volume(v)
-		if err != nil {
-			return nil, fmt.Errorf("invalid volume %q: %w", v, err)
-		}
-		list = append(list, m)
-	}
-	for _, text := range mounts {
-		m, err := Mount(text)
-		if err != nil {
-			return nil, fmt.Errorf("invalid mount %q: %w", text, err)
-		}
-		list = append(list, m)
-	}
-	for i, m := range list {
-		if slices.ContainsFunc(list[:i], func(o specs.Mount) bool { return o.Destination == m.Destination }) {
-			return nil, fmt.Errorf("%s is mounted on twice", m.Destination)
-		}
-	}
-	return list, nil
+// Mount is one mount that a command asked for (cli.md §8.14, dockerfile.md §5.5).
+type Mount struct {
+	// Type is bind, cache, tmpfs, secret or ssh.
+	Type string
+	// Source is a path: of the host, in the context or in what From names; for a cache a directory in it.
+	Source, Target, From string
+	// ID names a cache, a secret or an agent; Env is the variable that a secret is put into.
+	ID, Env string
+	// ReadOnly is meant for bind, cache and tmpfs; Required for secret and ssh.
+	ReadOnly, Required bool
+	// Sharing of a cache is shared, private or locked.
+	Sharing string
+	// Mode, UID and GID are those of a new cache, of a secret's file or of an agent's socket.
+	Mode *uint32
+	UID  uint32
+	GID  uint32
+	// Size is a tmpfs's limit in bytes, 0 for none.
+	Size int64
+	// Options are words for the kernel: nosuid, nodev, noexec, a propagation.
+	Options []string
+	// Extra holds the words that are not the kernel's: U, z, Z, O, bind-nonrecursive, no-dereference, tmpcopyup.
+	Extra []string
+	// Upper and Work are the directories of a volume that is an overlay (O); empty ones are thrown away.
+	Upper, Work string
+	// Host says that Source is a path of the host however the command takes other sources: a volume.
+	Host bool
 }
 
-// Volume reads one value of --volume.
-func Volume(text string) (specs.Mount, error) {
-	parts := split(text)
-	if len(parts) < 2 || len(parts) > 3 {
-		return specs.Mount{}, errors.New("want HOST:CONTAINER[:OPTIONS]")
+// String is all of a mount in one line: two that differ have different ones.
+func (m Mount) String() string {
+	mode := "-"
+	if m.Mode != nil {
+		mode = strconv.FormatUint(uint64(*m.Mode), 8)
 	}
-	m := specs.Mount{Type: "bind", Source: parts[0], Destination: path.Clean(parts[1]), Options: []string{"rbind"}}
-	if !path.IsAbs(parts[0]) || !path.IsAbs(parts[1]) {
-		return m, errors.New("both paths must be absolute")
-	}
-	if m.Destination == "/" {
-		return m, errors.New("the root cannot be mounted on")
-	}
-	if len(parts) == 3 {
-		return m, options(&m, strings.Split(parts[2], ","))
-	}
-	m.Options = append(m.Options, "rprivate")
-	return m, nil
+	m.Mode = nil
+	type plain Mount // without this method
+	return fmt.Sprintf("%+v mode:%s", plain(m), mode)
 }
 
-// split cuts at colons that no backslash is in front of.
-func split(text string) []string {
-	var parts []string
-	var cur strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch {
-		case text[i] == '\\' && i+1 < len(text) && text[i+1] == ':':
-			i++
-			cur.WriteByte(':')
-		case text[i] == ':':
-			parts = append(parts, cur.String())
-			cur.Reset()
-		default:
-			cur.WriteByte(text[i])
-		}
-	}
-	return append(parts, cur.String())
+// Has tells whether an extra word was given.
+func (m Mount) Has(word string) bool { return slices.Contains(m.Extra, word) }
+
+// Recursive tells whether what is mounted below the source is mounted too.
+func (m Mount) Recursive() bool {
+	return !m.Has("bind-nonrecursive") && !slices.Contains(m.Options, "bind")
 }
 
-// options checks the words of a volume against the closed list; at most one of each family is allowed.
-func options(m *specs.Mount, words []string) error {
-	families := map[string]string{
-		"rw": "access", "ro": "access", "exec": "exec", "noexec": "exec", "suid": "suid", "nosuid": "suid", "dev": "dev", "nodev": "dev",
-		"private": "propagation", "rprivate": "propagation", "slave": "propagation", "rslave": "propagation", "shared": "propagation", "rshared": "propagation",
-		"z": "label", "Z": "label", "bind": "bind", "rbind": "bind",
+// Parse reads one value of --mount: fields as in a line of CSV. expand, which may be nil, replaces the variables in values.
+func Parse(text string, expand func(string) (string, error)) (Mount, error) {
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return Mount{}, fmt.Errorf("failed to parse csv mounts: %w", err)
 	}
-	seen := map[string]bool{}
-	for _, w := range words {
-		family, ok := families[w]
-		switch {
-		case !ok:
-			return fmt.Errorf("invalid mount option %q", w)
-		case seen[family]:
-			return fmt.Errorf("more than one option about %s", family)
-		}
-		seen[family] = true
-		if family != "label" { // there is nothing to label without SELinux
-			m.Options = append(m.Options, w)
+	p := parser{m: Mount{Type: "bind"}, given: map[string]string{}}
+	for _, f := range fields {
+		if err := p.field(f, expand); err != nil {
+			return p.m, err
 		}
 	}
-	if !seen["propagation"] {
-		m.Options = append(m.Options, "rprivate")
+	return p.m, p.check()
+}
+
+type parser struct {
+	m     Mount
+	given map[string]string // keys with the field they came in
+	rw    *bool
+}
+
+// words are the keys that have no value, with the family of which one may be given.
+func families() map[string]string {
+	return map[string]string{
+		"exec": "exec", "noexec": "exec", "suid": "suid", "nosuid": "suid", "dev": "dev", "nodev": "dev",
+		"private": "propagation", "rprivate": "propagation", "slave": "propagation", "rslave": "propagation",
+		"shared": "propagation", "rshared": "propagation",
+		"z": "label", "Z": "label", "U": "owner", "bind-nonrecursive": "recursion", "no-dereference": "links", "tmpcopyup": "copyup",
+	}
+}
+
+func (p *parser) word(w string) error {
+	family, ok := families()[w]
+	if !ok {
+		return fmt.Errorf("invalid field '%s' must be a key=value pair", w)
+	}
+	if p.given[family] != "" {
+		return fmt.Errorf("more than one option about %s", family)
+	}
+	p.given[family] = w
+	switch family {
+	case "label", "owner", "recursion", "links", "copyup":
+		p.m.Extra = append(p.m.Extra, w)
+	default:
+		p.m.Options = append(p.m.Options, w)
 	}
 	return nil
 }
 
-// Mount reads one value of --mount: bind (the default) or tmpfs.
-func Mount(text string) (specs.Mount, error) {
-	words, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil {
-		return specs.Mount{}, err
-	}
-	m := specs.Mount{Type: "bind"}
-	readOnly, flag := true, []string{}
-	for _, w := range words {
-		key, value, _ := strings.Cut(w, "=")
+func (p *parser) field(f string, expand func(string) (string, error)) error {
+	name, value, valued := strings.Cut(f, "=")
+	key := strings.ToLower(name)
+	if !valued {
 		switch key {
-		case "type":
-			m.Type = value
-		case "src", "source":
-			m.Source = value
-		case "dst", "destination", "target":
-			m.Destination = value
-		case "ro", "readonly":
-			readOnly = value != "false"
-		case "rw", "readwrite":
-			readOnly = value == "false"
-		case "nosuid", "nodev", "noexec":
-			flag = append(flag, key)
-		case "tmpfs-size", "size":
-			flag = append(flag, "size="+value)
-		case "tmpfs-mode":
-			flag = append(flag, "mode="+value)
+		case "ro", "readonly", "rw", "readwrite", "required":
+			value = "true"
 		default:
-			return m, fmt.Errorf("invalid mount option %q", key)
+			return p.word(name)
 		}
 	}
-	return finish(m, readOnly, flag)
+	if expand != nil && valued {
+		var err error
+		if value, err = expand(value); err != nil {
+			return err
+		}
+	}
+	p.given[key] = f
+	return p.set(key, value, f)
 }
 
-func finish(m specs.Mount, readOnly bool, flags []string) (specs.Mount, error) {
-	if !path.IsAbs(m.Destination) || path.Clean(m.Destination) == "/" {
-		return m, fmt.Errorf("invalid mount target %q", m.Destination)
-	}
-	m.Destination = path.Clean(m.Destination)
-	switch m.Type {
-	case "bind":
-		if !path.IsAbs(m.Source) {
-			return m, fmt.Errorf("the source of a bind mount must be absolute, not %q", m.Source)
+func (p *parser) set(key, value, f string) (err error) {
+	m := &p.m
+	switch key {
+	case "type":
+		if !slices.Contains([]string{"bind", "cache", "tmpfs", "secret", "ssh"}, value) {
+			return fmt.Errorf("unsupported mount type %q", value)
 		}
-		m.Options = append([]string{"rbind", "rprivate"}, flags...)
-		if readOnly {
-			m.Options = append(m.Options, "ro")
+		m.Type = value
+	case "from":
+		if m.From = value; value == "" {
+			return errors.New("unable to resolve argument for `from=`: from points to an empty value")
 		}
-	case "tmpfs":
-		if m.Source != "" {
-			return m, errors.New("a tmpfs has no source")
+	case "source", "src":
+		m.Source = value
+	case "target", "dst", "destination":
+		m.Target = value
+	case "ro", "readonly":
+		return p.access(key, value, true)
+	case "rw", "readwrite":
+		return p.access(key, value, false)
+	case "required":
+		m.Required, err = boolean(key, value)
+	case "size", "tmpfs-size":
+		if m.Size, err = units.RAMInBytes(value); err != nil {
+			return fmt.Errorf("invalid value for %s: %s", key, value)
 		}
-		m.Source, m.Options = "tmpfs", append([]string{"nosuid", "nodev"}, flags...)
+	case "id":
+		m.ID = value
+	case "sharing":
+		if m.Sharing = value; !slices.Contains([]string{"shared", "private", "locked"}, value) {
+			return fmt.Errorf("unsupported sharing value %q", value)
+		}
+	case "mode", "tmpfs-mode":
+		n, perr := strconv.ParseUint(value, 8, 12)
+		if perr != nil {
+			return fmt.Errorf("invalid value %s for mode", value)
+		}
+		mode := uint32(n)
+		m.Mode = &mode
+	case "uid", "gid":
+		n, perr := strconv.ParseUint(value, 10, 31)
+		if perr != nil {
+			return fmt.Errorf("invalid value %s for %s", value, key)
+		}
+		if key == "uid" {
+			m.UID = uint32(n)
+		} else {
+			m.GID = uint32(n)
+		}
+	case "env":
+		m.Env = value
 	default:
-		return m, fmt.Errorf("unsupported mount type %q", m.Type)
+		return p.familyKey(key, value, f)
+	}
+	return err
+}
+
+// familyKey reads the keys that only the buildah family has.
+func (p *parser) familyKey(key, value, f string) error {
+	switch key {
+	case "bind-propagation":
+		if families()[value] != "propagation" {
+			return fmt.Errorf("invalid mount option %q", f)
+		}
+		return p.word(value)
+	case "relabel":
+		switch value {
+		case "shared":
+			return p.word("z")
+		case "private":
+			return p.word("Z")
+		}
+		return fmt.Errorf("invalid mount option %q: relabel is shared or private", f)
+	case "consistency":
+		return nil // for hosts that are not this one
+	}
+	return fmt.Errorf("unexpected key '%s' in '%s'", key, f)
+}
+
+func boolean(key, value string) (bool, error) {
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, fmt.Errorf("invalid value for %s: %s", key, value)
+	}
+	return b, nil
+}
+
+// access notes ro or rw.
+func (p *parser) access(key, value string, readOnly bool) error {
+	b, err := boolean(key, value)
+	rw := b != readOnly
+	p.rw = &rw
+	return err
+}
+
+// allowed says which types a key is for.
+func allowed() map[string][]string {
+	return map[string][]string{
+		"required": {"secret", "ssh"}, "size": {"tmpfs"}, "tmpfs-size": {"tmpfs"}, "tmpfs-mode": {"tmpfs"}, "env": {"secret"},
+		"exec": {"bind", "cache", "tmpfs"}, "suid": {"bind", "cache", "tmpfs"}, "dev": {"bind", "cache", "tmpfs"},
+		"propagation": {"bind", "cache"}, "label": {"bind", "cache"}, "owner": {"bind", "cache"}, "recursion": {"bind"},
+		"links": {"bind"}, "copyup": {"tmpfs"},
+	}
+}
+
+// check judges the options together, once the type is known.
+func (p *parser) check() error {
+	m := &p.m
+	for _, key := range []string{"required", "size", "tmpfs-size", "tmpfs-mode", "env", "exec", "suid", "dev", "propagation", "label", "owner", "recursion", "links", "copyup"} {
+		if f := p.given[key]; f != "" && !slices.Contains(allowed()[key], m.Type) {
+			name, _, _ := strings.Cut(f, "=")
+			return fmt.Errorf("unexpected key '%s' for mount type '%s'", name, m.Type)
+		}
+	}
+	for _, key := range []string{"mode", "uid", "gid"} {
+		if p.given[key] != "" && (m.Type == "bind" || m.Type == "tmpfs") {
+			return fmt.Errorf("%s not allowed for %q type mounts", key, m.Type)
+		}
+	}
+	if m.Sharing != "" && m.Type != "cache" && m.Type != "secret" {
+		return fmt.Errorf("invalid cache sharing set for %s mount", m.Type)
+	}
+	if p.rw != nil {
+		m.ReadOnly = !*p.rw
+	} else {
+		m.ReadOnly = m.Type == "bind"
+	}
+	switch m.Type {
+	case "cache":
+		if m.Sharing == "" {
+			m.Sharing = "shared"
+		}
+	case "secret":
+		return m.secret()
+	case "ssh":
+		return m.agent()
+	case "tmpfs":
+		if m.Source != "" && m.Source != "tmpfs" {
+			return errors.New("a tmpfs has no source")
+		}
+	}
+	return nil
+}
+
+func (m *Mount) secret() error {
+	switch {
+	case m.From != "":
+		return errors.New("secret mount should not have a from")
+	case m.Sharing != "":
+		return errors.New("secret mount should not define sharing")
+	case m.Source != "" && m.ID != "":
+		return errors.New("both source and id can't be set")
+	case m.Source == "" && m.Target == "" && m.ID == "":
+		return errors.New("invalid secret mount. one of source, target required")
+	}
+	if m.ID == "" {
+		m.ID = first(m.Source, path.Base(m.Target))
+	}
+	if m.Target == "" && m.Env == "" {
+		m.Target = path.Join("/run/secrets", path.Base(m.ID))
+	}
+	return nil
+}
+
+func (m *Mount) agent() error {
+	if m.Source != "" {
+		return errors.New("ssh does not support source")
+	}
+	if m.From != "" {
+		return errors.New("ssh mount should not have a from")
+	}
+	m.ID = first(m.ID, "default")
+	return nil
+}
+
+// At returns the mount with its target made absolute: a relative one is below dir, and none is dir itself. nth counts the
+// agents among the mounts of a command.
+func (m Mount) At(dir string, nth int) (Mount, error) {
+	if m.Type == "ssh" && m.Target == "" {
+		m.Target = "/run/buildkit/ssh_agent." + strconv.Itoa(nth)
+	}
+	if m.Type == "secret" && m.Target == "" {
+		return m, nil // in the environment only
+	}
+	if !path.IsAbs(m.Target) {
+		m.Target = path.Join("/", dir, m.Target)
+	}
+	if m.Target = path.Clean(m.Target); m.Target == "/" {
+		return m, fmt.Errorf("invalid mount target %q", "/")
+	}
+	if m.Type == "cache" {
+		m.ID = first(m.ID, m.Target)
 	}
 	return m, nil
 }
 
-// Merge joins mounts of which the later list wins where both want the same place, parents before what is in them.
-func Merge(generated, asked []specs.Mount) []specs.Mount {
-	list := slices.DeleteFunc(slices.Clone(generated), func(g specs.Mount) bool {
-		return slices.ContainsFunc(asked, func(a specs.Mount) bool { return a.Destination == g.Destination })
-	})
-	list = append(list, asked...)
-	slices.SortStableFunc(list, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
-	return list
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
 }

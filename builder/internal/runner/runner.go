@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -18,9 +20,30 @@ type Job struct {
 	Spec *specs.Spec
 	// ID names the container to an OCI runtime; Dir is an empty directory for its use.
 	ID, Dir string
+	// Trees are mounts that are attached nowhere yet (open_tree(2)). In Spec the path of TreePath stands for one of them, as the
+	// source of a bind mount or the lower directory of an overlay.
+	Trees []*os.File
+	// Files are shown to the command from memory.
+	Files []File
 	// Stdin nil is /dev/null.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
+}
+
+// File is a file that exists in memory only: a secret. It is read-only.
+type File = runchild.File
+
+// TreePath is the path that stands for the i-th of a job's trees.
+func TreePath(i int) string { return "tree:" + strconv.Itoa(i) }
+
+// TreeIndex is the number of the tree that a path stands for.
+func TreeIndex(name string) (int, bool) {
+	text, ok := strings.CutPrefix(name, "tree:")
+	if !ok {
+		return 0, false
+	}
+	i, err := strconv.Atoi(text)
+	return i, err == nil
 }
 
 // Result tells how the command ended.
@@ -31,6 +54,11 @@ type Result struct {
 	Created []runchild.Stub
 	Times   []runchild.Time
 }
+
+// A CommandError says that the command is not there or cannot be executed: all else was in order.
+type CommandError struct{ Text string }
+
+func (e *CommandError) Error() string { return e.Text }
 
 // A Runner runs jobs. Nothing of the job is left running when Run returns; cancelling ctx kills it. An
 // error means that the command could not be started or watched.

@@ -8,7 +8,10 @@ import (
 )
 
 func init() {
-	if os.Args[0] == runchild.Name {
+	switch os.Args[0] {
+	case runchild.Name:
 		os.Exit(runchild.Main())
+	case runchild.RuntimeName:
+		os.Exit(runchild.RuntimeMain())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err != nil {
 		return runner.Result{}, err
 	}
+	req.Files, req.Stage, req.FirstTree = j.Files, j.Dir, runchild.FirstTree
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -49,12 +51,13 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	defer sup.close()
+	req.FirstTree += len(sup.files())
 	// What our caller left open must not even reach process 1, where a debugger in the container could pick it up. Where a
 	// filter refuses the call, process 1 still keeps it from the command.
 	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
-		ExtraFiles: append([]*os.File{in.r, out.w}, sup.files()...),
+		ExtraFiles: slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees),
 		// A session of its own has no controlling terminal: nothing in it can type into the caller's shell (TIOCSTI).
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
 		WaitDelay:   time.Second,
@@ -98,6 +101,9 @@ func converse(w io.WriteCloser, r io.Reader, req *runchild.Request) (runner.Resu
 		return res, fmt.Errorf("process 1 ended early: %w", err)
 	}
 	res.Created, res.Times = ready.Created, ready.Times
+	if ready.Command {
+		return res, &runner.CommandError{Text: ready.Error}
+	}
 	if ready.Error != "" {
 		return res, errors.New(ready.Error)
 	}

@@ -11,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/runner/native/seccomp"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/internal/runchild"
@@ -90,6 +91,30 @@ func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {
 	return flags, nil
 }
 
+// overlay reads the directories of an overlay out of its options.
+func overlay(m *runchild.Mount, options []string) error {
+	var rest []string
+	for _, o := range options {
+		key, value, _ := strings.Cut(o, "=")
+		switch key {
+		case "lowerdir":
+			i, ok := runner.TreeIndex(value)
+			if !ok {
+				return fmt.Errorf("mount %s: the lower directory %q is not supported", m.Target, value)
+			}
+			m.Tree = i + 1
+		case "upperdir":
+			m.Upper = value
+		case "workdir":
+			m.Work = value
+		default:
+			rest = append(rest, o)
+		}
+	}
+	m.Data = strings.Join(rest, ",")
+	return nil
+}
+
 // mayGroups tells whether the kernel lets this process set supplementary groups.
 func mayGroups() bool {
 	text, err := os.ReadFile("/proc/self/setgroups")
@@ -98,6 +123,9 @@ func mayGroups() bool {
 
 func mount(m specs.Mount) (runchild.Mount, error) {
 	cm := runchild.Mount{Type: m.Type, Source: m.Source, Target: m.Destination}
+	if i, ok := runner.TreeIndex(m.Source); ok {
+		cm.Tree = i + 1
+	}
 	if m.Type == "bind" {
 		cm.Flags |= unix.MS_BIND
 	}
@@ -133,6 +161,9 @@ func mount(m specs.Mount) (runchild.Mount, error) {
 	}
 	if cm.Flags&unix.MS_BIND != 0 && len(data) > 0 {
 		return cm, fmt.Errorf("mount %s: option %q does not fit a bind mount", m.Destination, data[0])
+	}
+	if m.Type == "overlay" {
+		return cm, overlay(&cm, data)
 	}
 	cm.Data = strings.Join(data, ",")
 	return cm, nil

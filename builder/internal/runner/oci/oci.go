@@ -1,5 +1,7 @@
 // Package oci runs commands through an OCI runtime, crun or runc. The runtime is a program of the
-// host; what it is told is the same specification that the built-in runner takes.
+// host; what it is told is the same specification that the built-in runner takes. It is started by a process of ours (see
+// runchild.RuntimeRequest) in pid and mount namespaces of their own: its bundle is in memory, and nothing of the
+// container outlives that process.
 package oci
 
 import (
@@ -7,10 +9,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +24,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/runchild"
 )
 
 // Runner runs jobs with a runtime. Command is its name or path; empty takes crun, else runc. Flags are
@@ -34,71 +42,201 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err != nil {
 		return runner.Result{}, err
 	}
-	res, err := stubs(j.Spec)
+	points, err := mountPoints(j)
+	res := runner.Result{Created: points.Created, Times: points.Times}
 	if err != nil {
 		return res, err
 	}
-	blob, err := json.Marshal(prepared(j.Spec))
-	if err != nil {
+	bundle := filepath.Join(j.Dir, "bundle")
+	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return res, err
 	}
-	if err := os.WriteFile(filepath.Join(j.Dir, "config.json"), blob, 0o600); err != nil {
+	call := append([]string{command}, r.global(command, j)...)
+	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), Argv: append(slices.Clone(call), "run", "--bundle", bundle, j.ID)}
+	if err := r.describe(req, j); err != nil {
 		return res, err
 	}
-	global := []string{"--root", filepath.Join(j.Dir, "state")}
+	r.Log.Debug("starting OCI runtime", "command", command, "bundle", bundle)
+	res.Code, err = start(ctx, req, j)
+	if err != nil || ctx.Err() != nil {
+		del := &runchild.RuntimeRequest{HideUnified: req.HideUnified, Argv: append(call, "delete", "--force", j.ID)}
+		if _, derr := start(context.WithoutCancel(ctx), del, runner.Job{}); derr != nil {
+			r.Log.Debug("deleting the container of the OCI runtime", "error", derr) // usually gone already
+		}
+	}
+	if ctx.Err() != nil {
+		return res, context.Cause(ctx)
+	}
+	return res, err
+}
+
+// global are the runtime's flags before its command.
+func (r Runner) global(command string, j runner.Job) []string {
+	list := []string{"--root", filepath.Join(j.Dir, "state")}
+	if filepath.Base(command) == "crun" && j.Spec.Linux.Resources == nil && j.Spec.Linux.CgroupsPath == "" {
+		list = append(list, "--cgroup-manager=disabled") // nothing is limited: no cgroup is needed
+	}
 	for _, f := range r.Flags {
-		global = append(global, "--"+strings.TrimLeft(f, "-"))
+		list = append(list, "--"+strings.TrimLeft(f, "-"))
 	}
-	cmd := exec.CommandContext(ctx, command, append(global, "run", "--bundle", j.Dir, j.ID)...)
+	return list
+}
+
+// start starts a runtime and waits for it.
+func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int, error) {
+	runtime.LockOSThread() // as the parent-death signal belongs to the thread
+	defer runtime.UnlockOSThread()
+	rr, rw, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer rr.Close()
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		return 0, errors.Join(err, rw.Close())
+	}
+	defer pr.Close()
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{runchild.RuntimeName}, Stdout: j.Stdout, Stderr: j.Stderr, ExtraFiles: append([]*os.File{rr, pw}, j.Trees...),
+		Env:         []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL},
+		WaitDelay:   time.Second,
+	}
 	if j.Stdin != nil {
 		cmd.Stdin = j.Stdin
 	}
-	cmd.Stdout, cmd.Stderr = j.Stdout, j.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	r.Log.Debug("starting OCI runtime", "command", command, "bundle", j.Dir)
-	err = cmd.Run()
-	if derr := exec.Command(command, append(global, "delete", "--force", j.ID)...).Run(); derr != nil {
-		r.Log.Debug("deleting the container of the OCI runtime", "error", derr) // usually gone already
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && ctx.Err() == nil && exit.ExitCode() >= 0 {
-		res.Code = exit.ExitCode()
-		return res, nil
-	}
+	err = cmd.Start()
+	rr.Close()
+	pw.Close()
 	if err != nil {
-		return res, fmt.Errorf("OCI runtime %s: %w", command, err)
+		return 0, errors.Join(fmt.Errorf("starting the OCI runtime's namespaces: %w", err), rw.Close())
 	}
-	return res, nil
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	return finish(cmd, req, rw, pr)
+}
+
+// finish sends the request and waits.
+func finish(cmd *exec.Cmd, req *runchild.RuntimeRequest, w, r *os.File) (int, error) {
+	err := json.NewEncoder(w).Encode(req)
+	w.Close()
+	var failed runchild.Report
+	if derr := json.NewDecoder(r).Decode(&failed); derr == nil && failed.Error != "" {
+		err = errors.New(failed.Error)
+	}
+	werr := cmd.Wait()
+	var exit *exec.ExitError
+	switch {
+	case err != nil:
+		return 0, err
+	case errors.As(werr, &exit) && exit.ExitCode() >= 0:
+		return exit.ExitCode(), nil
+	case errors.Is(werr, exec.ErrWaitDelay):
+		return cmd.ProcessState.ExitCode(), nil
+	}
+	return 0, werr
 }
 
 func (r Runner) command() (string, error) {
 	if r.Command != "" {
-		return exec.LookPath(r.Command)
+		p, err := exec.LookPath(r.Command)
+		if err != nil {
+			return "", fmt.Errorf("OCI runtime: %w", err)
+		}
+		return filepath.Abs(p)
 	}
 	for _, name := range []string{"crun", "runc"} {
-		if p, err := exec.LookPath(name); err == nil && usable(name) {
+		if p, err := exec.LookPath(name); err == nil {
 			return p, nil
 		}
 	}
 	return "", errors.New("isolation oci needs crun or runc: install one, or use the built-in isolation")
 }
 
-// usable tells whether a runtime works with the cgroups of this host: crun refuses the hybrid layout.
-func usable(name string) bool {
+// hybrid tells whether the runtime is crun on a host with both cgroup hierarchies, which it refuses.
+func hybrid(command string) bool {
 	_, err := os.Stat("/sys/fs/cgroup/unified")
-	return name != "crun" || err != nil
+	return filepath.Base(command) == "crun" && err == nil
 }
 
-// prepared returns the specification as a runtime wants it: with the standard devices left to it.
-func prepared(s *specs.Spec) *specs.Spec {
-	c := *s
-	linux := *s.Linux
+// describe writes the specification as a runtime wants it: devices bound, pinned sources and files at their places on the stage.
+func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error) {
+	c := *j.Spec
+	linux := *j.Spec.Linux
 	linux.Devices = nil
-	for _, d := range s.Linux.Devices {
+	c.Linux = &linux
+	c.Mounts = nil
+	req.Trees = len(j.Trees)
+	for _, m := range j.Spec.Mounts {
+		if i, ok := runner.TreeIndex(m.Source); ok {
+			m.Source = req.StagedTree(i)
+		}
+		m.Options = slices.Clone(m.Options)
+		for i, o := range m.Options {
+			key, p, _ := strings.Cut(o, "=")
+			if k, ok := runner.TreeIndex(p); ok {
+				m.Options[i] = key + "=" + req.StagedTree(k)
+			}
+		}
+		c.Mounts = append(c.Mounts, m)
+	}
+	for _, d := range j.Spec.Linux.Devices {
 		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})
 	}
-	c.Linux = &linux
-	return &c
+	req.Files = j.Files
+	for i, f := range j.Files {
+		options := []string{"bind", "rprivate", "ro", "nosuid", "nodev"}
+		if f.Mode&0o111 == 0 {
+			options = append(options, "noexec")
+		}
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: f.Target, Type: "bind", Source: req.StagedFile(i), Options: options})
+	}
+	req.Config, err = json.Marshal(&c)
+	return err
+}
+
+// mountPoints makes what the runtime would make in the root file system, so that it is known. What lies below another mount
+// is not in the root file system.
+func mountPoints(j runner.Job) (*runchild.Points, error) {
+	root, err := rootfs.Open(j.Spec.Root.Path, rootfs.Ignore)
+	if err != nil {
+		return &runchild.Points{}, err
+	}
+	defer root.Close()
+	points, err := runchild.NewPoints(root)
+	if err != nil {
+		return points, err
+	}
+	var done []string
+	add := func(target string, dir bool) error {
+		target = path.Clean("/" + target)
+		below := slices.ContainsFunc(done, func(d string) bool { return strings.HasPrefix(target, d+"/") })
+		done = append(done, target)
+		if below {
+			return nil
+		}
+		if err := points.Make(target, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("making mount point %s: %w", target, err)
+		}
+		return nil
+	}
+	for _, m := range j.Spec.Mounts {
+		if err := add(m.Destination, m.Type != "bind" || isDir(j, m.Source)); err != nil {
+			return points, err
+		}
+	}
+	for _, f := range j.Files {
+		if err := add(f.Target, false); err != nil {
+			return points, err
+		}
+	}
+	return points, nil
+}
+
+func isDir(j runner.Job, source string) bool {
+	st, err := os.Stat(source)
+	if i, ok := runner.TreeIndex(source); ok {
+		st, err = j.Trees[i].Stat()
+	}
+	return err == nil && st.IsDir()
 }

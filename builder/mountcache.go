@@ -1,0 +1,200 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// Cache mounts are directories <root>/slipway/mounts/KEY[.N], each with the files "lock", held for as long as a command
+// uses it, "id", which says what it is called, and the directory "data". The key is a digest: what a Dockerfile calls a
+// cache never becomes a path (CVE-2024-9675).
+
+// cache prepares a cache mount.
+func (p *mounting) cache(ctx context.Context, m Mount) error {
+	c := cacheDir{s: p.w.s, m: m}
+	var seed *rootfs.Root
+	source := m.Source
+	if m.From != "" {
+		root, _, err := p.source(ctx, m.From)
+		if err != nil {
+			return err
+		}
+		seed, source = root, "/"
+		if c.origin, err = p.origin(m); err != nil {
+			return err
+		}
+	}
+	data := p.caches[c.key()]
+	if data == "" || m.Sharing == "private" { // a command does not wait for itself
+		lock, dir, err := c.open(ctx, seed)
+		if err != nil {
+			return err
+		}
+		p.undo = append(p.undo, lock.Close)
+		data = dir
+		p.caches[c.key()] = dir
+	}
+	root, err := rootfs.Open(data, p.w.s.own)
+	if err != nil {
+		return err
+	}
+	p.undo = append(p.undo, root.Close)
+	f, err := pin(root, first(source, "/"), false)
+	if err != nil {
+		return err
+	}
+	if m.Has("U") {
+		if err := chownTree(f, int(p.user.UID), int(p.user.GID)); err != nil {
+			return errors.Join(fmt.Errorf("changing the owner of the cache: %w", err), f.Close())
+		}
+	}
+	if err := p.relabel(m, data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return p.attach(m, f)
+}
+
+// origin identifies the initial content of a cache: another one makes another cache (dockerfile.md §5.5).
+func (p *mounting) origin(m Mount) (string, error) {
+	id := m.From
+	if p.o.Identify != nil {
+		var err error
+		if id, err = p.o.Identify(m.From); err != nil {
+			return "", err
+		}
+	} else if img, err := p.w.s.Image(m.From); err == nil {
+		id = img.TopLayer()
+	}
+	return id + "\n" + m.Source, nil
+}
+
+type cacheDir struct {
+	s      *Store
+	m      Mount
+	origin string
+}
+
+func (c cacheDir) mode() uint32 {
+	if c.m.Mode != nil {
+		return *c.m.Mode
+	}
+	return 0o755
+}
+
+func (c cacheDir) key() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %o %d %d", c.m.ID, c.origin, c.mode(), c.m.UID, c.m.GID))
+	return hex.EncodeToString(sum[:])
+}
+
+// open locks the cache as its sharing mode says and returns where its content is. A private cache that somebody else uses is
+// left to them: there are as many as are used at the same time.
+func (c cacheDir) open(ctx context.Context, seed *rootfs.Root) (*flock.Lock, string, error) {
+	base, err := c.s.dir("mounts")
+	if err != nil {
+		return nil, "", err
+	}
+	for n := 0; ; n++ {
+		dir := filepath.Join(base, c.key())
+		if n > 0 {
+			dir += "." + strconv.Itoa(n)
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, "", err
+		}
+		if err := c.fill(ctx, dir, seed); err != nil {
+			return nil, "", fmt.Errorf("making the cache: %w", err)
+		}
+		file := filepath.Join(dir, "lock")
+		var lock *flock.Lock
+		switch c.m.Sharing {
+		case "private":
+			lock, err = flock.Try(file, flock.Exclusive)
+		case "locked":
+			lock, err = wait(ctx, file, flock.Exclusive)
+		default:
+			lock, err = wait(ctx, file, flock.Shared)
+		}
+		if errors.Is(err, flock.ErrLocked) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		data := filepath.Join(dir, "data")
+		if _, err := os.Lstat(data); errors.Is(err, fs.ErrNotExist) { // removed since
+			lock.Close()
+			n--
+			continue
+		}
+		now := c.s.o.Now()
+		_ = os.Chtimes(file, now, now) // when it was last used
+		return lock, data, nil
+	}
+}
+
+// wait locks a file, until ctx ends.
+func wait(ctx context.Context, file string, mode flock.Mode) (*flock.Lock, error) {
+	for {
+		lock, err := flock.Try(file, mode)
+		if !errors.Is(err, flock.ErrLocked) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// fill makes the content of a new cache: aside, so that it is whole or not there.
+func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error {
+	lock, err := wait(ctx, filepath.Join(dir, "making"), flock.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Lstat(filepath.Join(dir, "data")); err == nil {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(dir, "id"), []byte(c.m.ID+"\n"), 0o600); err != nil {
+		return err
+	}
+	root, err := rootfs.Open(dir, c.s.own)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	top, err := root.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	if err := top.RemoveAll("new"); err != nil {
+		return err
+	}
+	if err := top.Mkdir("new", c.mode()); err != nil {
+		return err
+	}
+	if seed != nil {
+		o := copier.Options{KeepOwner: true, NoDigest: true, NoWildcard: true}
+		if _, err := copier.Copy(ctx, root, "/new/", seed, []string{first(c.m.Source, "/")}, o); err != nil {
+			return err
+		}
+	} else if err := top.Chown("new", int(c.m.UID), int(c.m.GID)); err != nil {
+		return err
+	}
+	return top.Rename(top, "new", "data")
+}

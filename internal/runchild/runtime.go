@@ -1,0 +1,117 @@
+package runchild
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// RuntimeName is argv[0] of the process that an OCI runtime is started from.
+const RuntimeName = "slipway-oci"
+
+// RuntimeRequest says how to start an OCI runtime. The process is the first of a pid namespace of its own, so that the
+// runtime and the container end with it however it ends, and has a mount namespace, so that nothing is left mounted.
+type RuntimeRequest struct {
+	// Stage is an empty directory. A tmpfs on it, which only the runtime sees, gets the Config as config.json and the Files as
+	// file0, file1, …; the detached mounts that the process was given, as many as Trees, are at tree0,
+	// tree1, ….
+	Stage  string
+	Config []byte
+	Files  []File
+	Trees  int
+	// HideUnified takes the second cgroup hierarchy of hybrid hosts away, which crun refuses to work beside.
+	HideUnified bool
+	Argv        []string
+}
+
+// StagedFile is where the runtime finds the i-th of Files.
+func (r *RuntimeRequest) StagedFile(i int) string { return stagedFile(r.Stage, i) }
+
+// StagedTree is where the runtime finds the i-th tree.
+func (r *RuntimeRequest) StagedTree(i int) string {
+	return filepath.Join(r.Stage, fmt.Sprintf("tree%d", i))
+}
+
+const unified = "/sys/fs/cgroup/unified"
+
+// RuntimeMain is the whole life of that process; its exit status is the runtime's. What went wrong before the runtime was
+// started is reported on descriptor 4 as with [Main].
+func RuntimeMain() int {
+	in, out := os.NewFile(3, "request"), os.NewFile(4, "report")
+	unix.CloseOnExec(3)
+	unix.CloseOnExec(4)
+	var req RuntimeRequest
+	if err := json.NewDecoder(in).Decode(&req); err != nil {
+		return 1
+	}
+	in.Close()
+	pid, err := startRuntime(&req)
+	if err != nil {
+		_ = json.NewEncoder(out).Encode(Report{Error: err.Error()})
+		return 1
+	}
+	out.Close()
+	end := reap(pid)
+	if end.Signal != 0 {
+		return 128 + end.Signal
+	}
+	return end.Exit
+}
+
+func startRuntime(req *RuntimeRequest) (int, error) {
+	_ = unix.CloseRange(5, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return 0, fmt.Errorf("separating mounts from the host's: %w", err)
+	}
+	if req.Config != nil {
+		if err := req.stage(); err != nil {
+			return 0, err
+		}
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return 0, fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
+	}
+	if req.HideUnified {
+		if err := unix.Unmount(unified, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			return 0, fmt.Errorf("hiding %s: %w", unified, err)
+		}
+	}
+	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)
+	pid, err := syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
+	if err != nil {
+		return 0, fmt.Errorf("starting OCI runtime %s: %w", req.Argv[0], err)
+	}
+	return pid, nil
+}
+
+// stage fills the stage.
+func (r *RuntimeRequest) stage() error {
+	if err := stage(r.Stage, r.Files); err != nil {
+		return err
+	}
+	for i := range r.Trees {
+		var st unix.Stat_t
+		if err := unix.Fstat(FirstTree+i, &st); err != nil {
+			return err
+		}
+		at, err := r.StagedTree(i), error(nil)
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			err = os.Mkdir(at, 0o700)
+		} else {
+			err = os.WriteFile(at, nil, 0o600)
+		}
+		if err == nil {
+			err = unix.MoveMount(FirstTree+i, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		}
+		if err != nil {
+			return fmt.Errorf("preparing a mount for the OCI runtime: %w", err)
+		}
+	}
+	return os.WriteFile(filepath.Join(r.Stage, "config.json"), r.Config, 0o600)
+}
