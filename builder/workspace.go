@@ -122,7 +122,7 @@ func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Laye
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("storing the layer: %w", err), w.Discard())
 	}
-	if err := w.Discard(); err != nil {
+	if err := errors.Join(w.s.noteMade(res.ID), w.Discard()); err != nil {
 		return nil, err
 	}
 	return w.s.layerByID(res.ID)

@@ -63,6 +63,8 @@ type Options struct {
 	CacheTTL time.Duration
 	// ExplainCache prints for each step whether it was found, and which input is another for one that was not.
 	ExplainCache bool
+	// CacheLimit is kept at the end of a build; nil is none.
+	CacheLimit *builder.CacheLimit
 	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
 	Jobs int
 	// Out gets the steps and the output of RUN, Err what RUN writes to its standard error. Quiet leaves out the steps.
@@ -117,6 +119,15 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
 	defer b.context.Close()
+	using, err := s.UseCache()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err = errors.Join(err, using.Close()); err == nil && o.CacheLimit != nil {
+			err = s.LimitCache(ctx, *o.CacheLimit)
+		}
+	}()
 	b.openers(ctx)
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.globals(); err != nil {

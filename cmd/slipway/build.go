@@ -101,6 +101,9 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if err := f.cacheTTL(); err != nil {
 		return err
 	}
+	if o.CacheLimit, err = f.g.env.cacheLimit(s); err != nil {
+		return err
+	}
 	if o.Jobs < 0 {
 		return fmt.Errorf("--jobs %d: want 0 or more", o.Jobs)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"github.com/slipway-build/slipway/builder"
 )
 
@@ -54,6 +56,29 @@ func (e env) forGit() (list []string) {
 		}
 	}
 	return list
+}
+
+// cacheLimit is what a build keeps of the cache: the store's own limit, or SLIPWAY_CACHE_SIZE and SLIPWAY_CACHE_AGE, 0 for none.
+func (e env) cacheLimit(s *builder.Store) (*builder.CacheLimit, error) {
+	limit := s.DefaultCacheLimit()
+	if text := e.own("CACHE_SIZE"); text != "" {
+		n, err := units.FromHumanSize(text)
+		if err != nil {
+			return nil, fmt.Errorf("invalid $SLIPWAY_CACHE_SIZE %q: want a size such as 5GB", text)
+		}
+		limit.Size = n
+	}
+	if text := e.own("CACHE_AGE"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, fmt.Errorf("invalid $SLIPWAY_CACHE_AGE %q: want a duration such as 168h", text)
+		}
+		limit.Unused = d
+	}
+	if limit == (builder.CacheLimit{}) {
+		return nil, nil
+	}
+	return &limit, nil
 }
 
 // isolation reads --isolation, or the variable when the flag was not given.

@@ -102,7 +102,7 @@ func commands(g *globals) []*cobra.Command {
 	all := in(images, newImagesCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newTagCmd(g))
 	all = append(all, in(containers, newAddCmd(g), newCommitCmd(g), newConfigCmd(g), newContainersCmd(g), newCopyCmd(g),
 		newFromCmd(g), newMountCmd(g), newRenameCmd(g), newRmCmd(g), newRunCmd(g), newUmountCmd(g))...)
-	all = append(all, in(system, newInfoCmd(g), newLoginCmd(g), newLogoutCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
+	all = append(all, in(system, newInfoCmd(g), newPruneCmd(g), newSystemCmd(g), newLoginCmd(g), newLogoutCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
 	return append(all, in(other, newBuildCmd(g), newInspectCmd(g), newManifestCmd(g))...)
 }
 

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+func newPruneCmd(g *globals) *cobra.Command {
+	var all, force bool
+	var age time.Duration
+	var size string
+	cmd := &cobra.Command{
+		Use: "prune [flags]", Short: "Delete the build cache and images that nothing needs", Args: cobra.NoArgs,
+		Long: "Delete cached steps that no image stands on, the content of cache mounts, and nameless images that no image is built on.\n\n" +
+			"With --older-than or --keep-size only cached steps are deleted, until the limits are kept.",
+		Example: "  prune\n  prune --all\n  prune --older-than 168h --keep-size 5GB",
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&all, "all", "a", false, "all images that no container uses")
+	fs.BoolVarP(&force, "force", "f", false, "also working containers that use the images")
+	fs.DurationVar(&age, "older-than", 0, "only cached steps unused for that `duration`")
+	fs.StringVar(&size, "keep-size", "", "only cached steps above that `size` together, those unused for longest")
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, _ []string) error {
+		limit := builder.CacheLimit{Unused: age, All: age == 0 && size == ""}
+		if size != "" {
+			var err error
+			if limit.Size, err = units.FromHumanSize(size); err != nil || limit.Size <= 0 {
+				return fmt.Errorf("invalid --keep-size %q: want a size such as 500MB", size)
+			}
+		}
+		if age < 0 || !limit.All && (all || force) {
+			return errors.New("--older-than and --keep-size are for cached steps: they can not be used with --all or --force")
+		}
+		if err := g.pruneCache(ctx, s, limit); err != nil || !limit.All {
+			return err
+		}
+		return g.pruneImages(s, all, force)
+	})
+	return cmd
+}
+
+// pruneImages deletes nameless images, or all, until there are no more: one may have stood on another.
+func (g *globals) pruneImages(s *builder.Store, all, force bool) error {
+	for {
+		names, err := doomed(s, all, !all, nil)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		if all && !force {
+			if names, err = unused(s, names); err != nil || len(names) == 0 {
+				return err
+			}
+		}
+		if err := g.remove(names, func(id string) (builder.Removed, error) { return s.RemoveImage(id, force || all) }); err != nil || all {
+			return err
+		}
+	}
+}
+
+// unused leaves out the images that containers are based on.
+func unused(s *builder.Store, ids []string) (list []string, err error) {
+	containers, err := s.Containers(true)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, c := range containers {
+		used[c.ImageID] = true
+	}
+	for _, id := range ids {
+		if !used[id] {
+			list = append(list, id)
+		}
+	}
+	return list, nil
+}
+
+func (g *globals) pruneCache(ctx context.Context, s *builder.Store, limit builder.CacheLimit) error {
+	steps, err := s.PruneCache(ctx, limit)
+	var freed int64
+	for _, step := range steps {
+		freed += step.Size
+	}
+	if err == nil && limit.All {
+		var mounts int64
+		mounts, err = s.PruneMounts()
+		freed += mounts
+	}
+	fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", len(steps), units.HumanSize(float64(freed)))
+	return err
+}
+
+func newSystemCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "system", Short: "Show what takes space", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	df := &cobra.Command{Use: "df [flags]", Short: "Show what images, containers and the build cache take", Args: cobra.NoArgs, Example: "  system df\n  system df --json"}
+	asJSON := df.Flags().Bool("json", false, "as JSON, sizes in bytes")
+	df.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {
+		uses, err := s.DiskUse()
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return json.NewEncoder(g.out).Encode(uses)
+		}
+		w := tabwriter.NewWriter(g.out, 0, 0, 4, ' ', 0)
+		fmt.Fprintln(w, "TYPE\tTOTAL\tSIZE\tRECLAIMABLE")
+		for _, u := range uses {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", u.Kind, u.Count, units.HumanSize(float64(u.Size)), units.HumanSize(float64(u.Reclaimable)))
+		}
+		return w.Flush()
+	})
+	cmd.AddCommand(df)
+	return cmd
+}
