@@ -23,6 +23,8 @@ type StoreOptions struct {
 	Driver string
 	// DriverOptions are passed to the driver, e.g. "overlay.mountopt=nodev".
 	DriverOptions []string
+	// Ownership says what becomes of owners that cannot be set, where there is one id only: record (the default), ignore, fail.
+	Ownership string
 	// TransientStore keeps container records in RunRoot.
 	TransientStore bool
 	// RegistriesConf, RegistriesConfDir and ShortNameAliases replace the files of those purposes.

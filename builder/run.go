@@ -27,6 +27,9 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error 
 	if len(argv) == 0 {
 		return errors.New("command must be specified")
 	}
+	if err := runnable(); err != nil {
+		return err
+	}
 	box := w.o.Sandbox.over(o.Sandbox)
 	dir, err := w.s.runDir("runs")
 	if err != nil {

@@ -3,7 +3,6 @@ package builder
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // A Store is an open containers/storage plus the policies (registries, clock, log) that every
@@ -53,6 +53,7 @@ func Open(o StoreOptions) (*Store, error) {
 		return nil, err
 	}
 	s.sys = s.o.context()
+	o.Log.Debug("user namespace", "rung", userns.Current(), "ownership", s.own, "refused", userns.Why())
 	o.Log.Debug("opened storage", "root", st.GraphRoot(), "runroot", st.RunRoot(), "driver", st.GraphDriverName())
 	if err := s.sweep(); err != nil {
 		o.Log.Debug("sweeping what dead builds left", "error", err)
@@ -79,6 +80,9 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 	if o.ImageStore != "" {
 		so.ImageStore = o.ImageStore
 	}
+	if userns.Current() == userns.None {
+		o.alone(&so)
+	}
 	if o.Driver != "" {
 		so.GraphDriverName, so.GraphDriverOptions = o.Driver, nil
 	} else if o.Root != "" && so.GraphDriverName != "" && len(so.GraphDriverOptions) == 0 {
@@ -98,7 +102,7 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 	if err := os.MkdirAll(so.GraphRoot, 0o700); err != nil {
 		return so, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)
 	}
-	return so, nil
+	return so, ownGroup(so.GraphRoot)
 }
 
 // driverIn returns the driver that the storage at root was made with, or def for a new one, so that
@@ -138,30 +142,6 @@ func (s *Store) dir(name string) (string, error) {
 func (s *Store) runDir(name string) (string, error) {
 	d := filepath.Join(s.st.RunRoot(), "slipway", name)
 	return d, os.MkdirAll(d, 0o700)
-}
-
-// ownership decides how owners that this process may not set are treated, and pins the choice: a
-// storage with recorded owners must not be used as if it had real ones (decisions.md §1.7).
-func (s *Store) ownership() (rootfs.Ownership, error) {
-	want := rootfs.Apply
-	if oneID() {
-		want = rootfs.Record
-	}
-	file := filepath.Join(s.st.GraphRoot(), "slipway", "ownership")
-	text, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := s.dir(""); err != nil {
-			return want, fmt.Errorf("preparing storage %s: %w", s.st.GraphRoot(), err)
-		}
-		return want, os.WriteFile(file, []byte(want.String()+"\n"), 0o600)
-	case err != nil:
-		return want, fmt.Errorf("reading how storage was made: %w", err)
-	case string(text) != want.String()+"\n":
-		return want, fmt.Errorf("storage %s was made with owners set to %q, but here they are %q: use another --root, or the account it was made with",
-			s.st.GraphRoot(), string(text[:max(0, len(text)-1)]), want)
-	}
-	return want, nil
 }
 
 // setTempDir picks the first directory for large temporary files that can be written (decisions.md §1.12).

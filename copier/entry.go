@@ -236,7 +236,7 @@ func (c *copying) fileAttributes(f *rootfs.File, info rootfs.Info, attrs map[str
 
 func keepXattr(key string) bool {
 	return key == "security.capability" || strings.HasPrefix(key, "user.") &&
-		!strings.HasPrefix(key, "user.overlay.") && !strings.HasPrefix(key, "user.containers.")
+		!strings.HasPrefix(key, "user.overlay.") && !strings.HasPrefix(key, "user.containers.") && !strings.HasPrefix(key, "user.slipway.")
 }
 
 // refuseWhiteout keeps names out of images that would be taken for whiteouts of a layer (dockerfile.md §19.17).

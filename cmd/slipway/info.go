@@ -26,6 +26,9 @@ func newInfoCmd(g *globals) *cobra.Command {
 		}
 		if host, ok := info["host"].(map[string]any); ok {
 			host["UserNamespace"] = userns.Current().String()
+			if why := userns.Why(); why != "" {
+				host["UserNamespaceRefused"] = why
+			}
 		}
 		if debug {
 			info["debug"] = map[string]any{"compiler": runtime.Compiler, "go version": runtime.Version(), "slipway version": version.Version, "git commit": version.Commit}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // newUnshareCmd runs a command where storage commands run: as root of the user namespace that this program
@@ -20,6 +21,9 @@ func newUnshareCmd(g *globals) *cobra.Command {
 		Example: "  unshare ./build.sh\n  unshare --mount root=work sh -c 'ls $root'"}
 	cmd.Flags().StringSliceVarP(&mounts, "mount", "m", nil, "mount `[VARIABLE=]CONTAINER` and say where in the variable")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		if why := userns.Why(); why != "" {
+			return errors.New(why)
+		}
 		if len(args) == 0 {
 			args = []string{first(g.env.plain("SHELL"), "/bin/sh")}
 		}

@@ -174,7 +174,33 @@ func (d *Dir) Link(from *Dir, old, name string) error {
 	if err := from.entry("link", old); err != nil {
 		return err
 	}
-	return d.do("link", name, func() error { return unix.Linkat(from.fd, old, d.fd, name, 0) })
+	return d.do("link", name, func() error {
+		return d.carry(from, old, name, func() error { return unix.Linkat(from.fd, old, d.fd, name, 0) })
+	})
+}
+
+// carry does f, which gives the entry old a new name, and takes a record along that its old directory holds.
+func (d *Dir) carry(from *Dir, old, name string, f func() error) error {
+	var buf [128]byte
+	n := -1
+	if d.own == Record && outside() {
+		dir, key := place{from.path(old), false}.aside()
+		n, _ = unix.Getxattr(dir, key, buf[:])
+	}
+	err := f()
+	if err == nil && n > 0 {
+		dir, key := place{d.path(name), false}.aside()
+		err = unix.Setxattr(dir, key, buf[:n], 0)
+	}
+	return err
+}
+
+// drop takes the record of an entry that is gone out of its directory.
+func (d *Dir) drop(name string) {
+	if d.own == Record && outside() {
+		dir, key := place{d.path(name), false}.aside()
+		_ = unix.Removexattr(dir, key)
+	}
 }
 
 // Rename moves an entry of another directory here, replacing what is there.
@@ -182,7 +208,13 @@ func (d *Dir) Rename(from *Dir, old, name string) error {
 	if err := from.entry("rename", old); err != nil {
 		return err
 	}
-	return d.do("rename", name, func() error { return unix.Renameat(from.fd, old, d.fd, name) })
+	return d.do("rename", name, func() error {
+		err := d.carry(from, old, name, func() error { return unix.Renameat(from.fd, old, d.fd, name) })
+		if err == nil {
+			from.drop(old)
+		}
+		return err
+	})
 }
 
 // Mknod makes a FIFO, socket or device. A device that this process may not make is treated as the
@@ -206,7 +238,8 @@ func (d *Dir) Mknod(name string, mode uint32, rdev uint64) error {
 // Chown changes the owner of an entry itself; -1 leaves one of the two. It clears setuid bits: chmod after it.
 func (d *Dir) Chown(name string, uid, gid int) error {
 	err := d.do("chown", name, func() error {
-		return unix.Fchownat(d.fd, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+		u, g := d.own.onDisk(uid, gid)
+		return unix.Fchownat(d.fd, name, u, g, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	if d.own != Record {
 		if d.own == Ignore && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
@@ -215,8 +248,7 @@ func (d *Dir) Chown(name string, uid, gid int) error {
 		return err
 	}
 	if err == nil {
-		d.forget(name) // what is real needs no record
-		return nil
+		return d.forget(name)
 	}
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
 		return err
@@ -238,6 +270,25 @@ func (d *Dir) Chown(name string, uid, gid int) error {
 	return d.save(name, o)
 }
 
+// onDisk returns the ids to set for those of the image: where there is no user namespace root is oneself.
+func (o Ownership) onDisk(uid, gid int) (u, g int) {
+	if o == Record && outside() {
+		return swap(uid, unix.Geteuid()), swap(gid, unix.Getegid())
+	}
+	return uid, gid
+}
+
+// swap exchanges root and oneself; anybody else stays.
+func swap(id, own int) int {
+	switch id {
+	case 0:
+		return own
+	case own:
+		return 0
+	}
+	return id
+}
+
 // save writes the record of an entry.
 func (d *Dir) save(name string, o Override) error {
 	i, err := infoAt(d.fd, name, name, Apply)
@@ -247,16 +298,23 @@ func (d *Dir) save(name string, o Override) error {
 	return pathError(d.name, "recording the owner of", name, place{d.path(name), false}.write(i.Mode, o))
 }
 
-// forget removes the record of an entry, if it is not a device's.
-func (d *Dir) forget(name string) {
+// forget takes the owner out of the record of an entry: what is real needs none. It stays a device's, and that of other permissions.
+func (d *Dir) forget(name string) error {
 	i, err := infoAt(d.fd, name, name, Apply)
 	if err != nil {
-		return
+		return err
 	}
 	p := place{d.path(name), false}
-	if o, ok := p.read(i.Mode); ok && o.Device == 0 {
+	o, ok := p.read(i.Mode)
+	switch {
+	case !ok:
+		return nil
+	case o.Device == 0 && (!carries(i.Mode) || o.Mode == i.Perm()):
 		p.remove(i.Mode)
+		return nil
 	}
+	o.UID, o.GID = 0, 0
+	return p.write(i.Mode, o)
 }
 
 // Chmod sets the permission bits of anything but a link, whose bits mean nothing, and those in its record.
@@ -271,16 +329,24 @@ func (d *Dir) Chmod(name string, perm uint32) error {
 		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			return err
 		}
-		if err := unix.Chmod(fdPath(fd), perm&0o7777); err != nil || d.own != Record || !carries(st.Mode) {
+		if d.own != Record || !carries(st.Mode) {
+			return unix.Chmod(fdPath(fd), perm&0o7777)
+		}
+		if err := unix.Chmod(fdPath(fd), readable(st.Mode, perm&0o7777)); err != nil {
 			return err
 		}
-		o, ok := ReadOverride(fd, st.Mode)
-		if !ok || o.Mode == perm&0o7777 {
-			return nil
-		}
-		o.Mode = perm & 0o7777
-		return WriteOverride(fd, st.Mode, o)
+		return recordMode(fd, st.Mode, perm&0o7777)
 	})
+}
+
+// recordMode keeps the permissions in an open file's record in step, and makes one when those on disk are not the ones meant.
+func recordMode(fd int, mode, perm uint32) error {
+	o, ok := ReadOverride(fd, mode)
+	if ok && o.Mode == perm || !ok && readable(mode, perm) == perm {
+		return nil
+	}
+	o.Mode = perm
+	return WriteOverride(fd, mode, o)
 }
 
 // Utimes sets access and modification time of an entry itself.
@@ -316,6 +382,9 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 			continue
 		}
 		if v, err := d.getXattr(name, key); err == nil && !IsOverride(key, v) {
+			if shown, ok := ShadowOf(key); ok && d.own == Record {
+				key = shown
+			}
 			attrs[key] = v
 		}
 	}
@@ -335,12 +404,22 @@ func (d *Dir) SetXattr(name, key string, value []byte) error {
 }
 
 func (d *Dir) setXattr(name, key string, value []byte) error {
-	return pathError(d.name, "setxattr "+key, name, unix.Lsetxattr(d.path(name), key, value, 0))
+	err := unix.Lsetxattr(d.path(name), key, value, 0)
+	if errors.Is(err, unix.EPERM) && key == capXattr && d.own == Record && outside() {
+		err = unix.Lsetxattr(d.path(name), shadowXattr, value, 0)
+	}
+	return pathError(d.name, "setxattr "+key, name, err)
 }
 
 // Unlink removes an entry that is not a directory.
 func (d *Dir) Unlink(name string) error {
-	return d.do("unlink", name, func() error { return unix.Unlinkat(d.fd, name, 0) })
+	return d.do("unlink", name, func() error {
+		err := unix.Unlinkat(d.fd, name, 0)
+		if err == nil {
+			d.drop(name)
+		}
+		return err
+	})
 }
 
 // Rmdir removes an empty directory.

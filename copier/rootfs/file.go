@@ -121,7 +121,8 @@ func (f *File) Info() (Info, error) {
 
 // Chown changes the owner of a file that NewRegular has made; -1 leaves one of the two. It clears setuid bits: Chmod after it.
 func (f *File) Chown(uid, gid int) error {
-	err := unix.Fchown(f.fd, uid, gid)
+	u, g := f.own.onDisk(uid, gid)
+	err := unix.Fchown(f.fd, u, g)
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)
 	if !denied || f.own == Apply || f.own == Fail {
 		return f.wrap("chown", err)
@@ -145,15 +146,14 @@ func (f *File) Chown(uid, gid int) error {
 
 // Chmod sets the permission bits, and those in the record if there is one.
 func (f *File) Chmod(perm uint32) error {
-	if err := unix.Fchmod(f.fd, perm&0o7777); err != nil || f.own != Record {
+	perm &= 0o7777
+	if f.own != Record {
+		return f.wrap("chmod", unix.Fchmod(f.fd, perm))
+	}
+	if err := unix.Fchmod(f.fd, readable(unix.S_IFREG, perm)); err != nil {
 		return f.wrap("chmod", err)
 	}
-	o, ok := ReadOverride(f.fd, unix.S_IFREG)
-	if !ok || o.Mode == perm&0o7777 {
-		return nil
-	}
-	o.Mode = perm & 0o7777
-	return f.wrap("recording the mode of", WriteOverride(f.fd, unix.S_IFREG, o))
+	return f.wrap("recording the mode of", recordMode(f.fd, unix.S_IFREG, perm))
 }
 
 // Utimes sets access and modification time.
@@ -183,6 +183,9 @@ func (f *File) Xattrs() (map[string][]byte, error) {
 			continue
 		}
 		if v, err := readXattr(func(b []byte) (int, error) { return unix.Fgetxattr(f.fd, key, b) }); err == nil && !IsOverride(key, v) {
+			if shown, ok := ShadowOf(key); ok && f.own == Record {
+				key = shown
+			}
 			attrs[key] = v
 		}
 	}
@@ -191,7 +194,11 @@ func (f *File) Xattrs() (map[string][]byte, error) {
 
 // SetXattr sets an extended attribute.
 func (f *File) SetXattr(key string, value []byte) error {
-	return f.wrap(fmt.Sprintf("setxattr %s of", key), unix.Fsetxattr(f.fd, key, value, 0))
+	err := unix.Fsetxattr(f.fd, key, value, 0)
+	if errors.Is(err, unix.EPERM) && key == capXattr && f.own == Record && outside() {
+		err = unix.Fsetxattr(f.fd, shadowXattr, value, 0)
+	}
+	return f.wrap(fmt.Sprintf("setxattr %s of", key), err)
 }
 
 // readXattr calls get with larger and larger buffers.

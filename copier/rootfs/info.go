@@ -53,6 +53,7 @@ func infoAt(fd int, name, base string, own Ownership) (Info, error) {
 		Mtime: time.Unix(st.Mtim.Unix()), Ctime: time.Unix(st.Ctim.Unix()),
 	}
 	if own == Record {
+		i.UID, i.GID = 0, 0 // whoever it is on disk, it is this process that made it
 		i.applyRecord(fd, name)
 	}
 	return i, nil

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -36,6 +38,16 @@ func (o Ownership) String() string {
 		return "fail"
 	}
 	return "apply"
+}
+
+// ParseOwnership reads what String gives.
+func ParseOwnership(text string) (Ownership, bool) {
+	for _, o := range []Ownership{Apply, Record, Ignore, Fail} {
+		if o.String() == text {
+			return o, true
+		}
+	}
+	return Apply, false
 }
 
 // overrideXattr is containers/storage's and fuse-overlayfs's format: "uid:gid:mode[:char-MAJ-MIN]".
@@ -157,11 +169,41 @@ func (p place) read(mode uint32) (Override, bool) {
 		o, err := parseOverride(string(buf[:n]))
 		return o, err == nil
 	}
-	n, err := p.get(capXattr, buf[:])
+	if n, err := p.get(capXattr, buf[:]); err == nil {
+		return parseCapability(buf[:n])
+	}
+	if !outside() {
+		return Override{}, false
+	}
+	dir, key := p.aside()
+	n, err := unix.Getxattr(dir, key, buf[:])
 	if err != nil {
 		return Override{}, false
 	}
-	return parseCapability(buf[:n])
+	o, err := parseOverride(string(buf[:n]))
+	return o, err == nil
+}
+
+// outside tells whether this process is an ordinary user without a user namespace, who can record but neither set file
+// capabilities nor look into files that their own owner may not read.
+func outside() bool { return unix.Geteuid() != 0 }
+
+// asideXattr, followed by the name, holds the record of a link or FIFO in its directory, for those who
+// cannot use [capXattr].
+const asideXattr = "user.slipway.owner."
+
+// shadowXattr holds the file capabilities that such a process cannot set.
+const shadowXattr = "user.slipway.capability"
+
+// aside is the directory and the attribute there for a file that cannot have any itself.
+func (p place) aside() (dir, key string) {
+	name := p.path
+	if p.follow {
+		if target, err := os.Readlink(p.path); err == nil {
+			name = target
+		}
+	}
+	return path.Dir(name), asideXattr + path.Base(name)
 }
 
 func (p place) write(mode uint32, o Override) error {
@@ -169,16 +211,25 @@ func (p place) write(mode uint32, o Override) error {
 	if carries(mode) {
 		key, value = overrideXattr, []byte(o.format())
 	}
+	set := unix.Lsetxattr
 	if p.follow {
-		return unix.Setxattr(p.path, key, value, 0)
+		set = unix.Setxattr
 	}
-	return unix.Lsetxattr(p.path, key, value, 0)
+	err := set(p.path, key, value, 0)
+	if errors.Is(err, unix.EPERM) && key == capXattr && outside() {
+		dir, key := p.aside()
+		return unix.Setxattr(dir, key, []byte(o.format()), 0)
+	}
+	return err
 }
 
 func (p place) remove(mode uint32) {
 	key := capXattr
 	if carries(mode) {
 		key = overrideXattr
+	} else if outside() {
+		dir, key := p.aside()
+		_ = unix.Removexattr(dir, key)
 	}
 	if p.follow {
 		_ = unix.Removexattr(p.path, key)
@@ -198,9 +249,23 @@ func WriteOverride(fd int, mode uint32, o Override) error {
 // RemoveOverride takes it away: what is on disk is true.
 func RemoveOverride(fd int, mode uint32) { place{fdPath(fd), true}.remove(mode) }
 
+// readable adds the permissions that this process needs itself to those that a file is meant to have.
+func readable(mode, perm uint32) uint32 {
+	switch {
+	case !outside():
+		return perm
+	case mode&unix.S_IFMT == unix.S_IFDIR:
+		return perm | 0o700
+	}
+	return perm | 0o600
+}
+
+// ShadowOf returns the name that an extended attribute of a store with records has in the image.
+func ShadowOf(key string) (name string, ok bool) { return capXattr, key == shadowXattr }
+
 // IsOverride tells whether an extended attribute of a file that is not regular is a record instead of what its name says.
 func IsOverride(key string, value []byte) bool {
-	if key == overrideXattr {
+	if key == overrideXattr || strings.HasPrefix(key, asideXattr) {
 		return true
 	}
 	_, ok := parseCapability(value)

@@ -38,7 +38,29 @@ func Open(dir string, own Ownership) (*Root, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return newRoot(fd, dir, own), nil
+	r := newRoot(fd, dir, own)
+	if own == Record && outside() {
+		if err := r.writable(); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// writable lets this process make entries in the root itself, which storage makes with mode 0555; what it is meant
+// to have is recorded.
+func (r *Root) writable() error {
+	d, err := r.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	i, err := d.Lstat(".")
+	if err != nil {
+		return err
+	}
+	return d.Chmod(".", i.Perm())
 }
 
 func newRoot(fd int, name string, own Ownership) *Root {

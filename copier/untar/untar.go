@@ -44,6 +44,9 @@ type Options struct {
 	Map func(uid, gid int) (int, int, error)
 	// IgnoreChown goes on when an owner cannot be set.
 	IgnoreChown bool
+	// Records says that the stream is storage's copy of a directory of its own, in which owners are recorded: the
+	// owners in it are those on disk, which mean nothing, and its records are kept as they are.
+	Records bool
 	// Mtime, if set, replaces all times.
 	Mtime *time.Time
 }
@@ -216,6 +219,9 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 	if err != nil {
 		return err
 	}
+	if u.o.Records {
+		uid, gid = 0, 0
+	}
 	if err := parent.Chown(base, uid, gid); err != nil && !u.o.IgnoreChown {
 		return err
 	}
@@ -225,6 +231,12 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 		}
 	}
 	for key, value := range h.PAXRecords {
+		if record, ok := strings.CutPrefix(key, xattrRecord); ok && u.o.Records {
+			if err := parent.SetXattr(base, record, []byte(value)); err != nil {
+				return err
+			}
+			continue
+		}
 		if h.Typeflag != tar.TypeReg && key == xattrRecord+"security.capability" {
 			continue // means nothing there, and could pass for an ownership record
 		}
@@ -265,7 +277,7 @@ const xattrRecord = "SCHILY.xattr."
 // setXattr sets an attribute from a PAX record. Those that steer overlayfs or storage are dropped: a layer has no business there.
 func setXattr(parent *rootfs.Dir, base, record, value string) error {
 	key, ok := strings.CutPrefix(record, xattrRecord)
-	if !ok || strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") || strings.HasPrefix(key, "user.containers.") {
+	if !ok || strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") || strings.HasPrefix(key, "user.containers.") || strings.HasPrefix(key, "user.slipway.") {
 		return nil
 	}
 	err := parent.SetXattr(base, key, []byte(value))

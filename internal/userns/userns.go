@@ -34,6 +34,7 @@ const (
 	rootlessID = "_CONTAINERS_ROOTLESS_UID"
 	rootlessGI = "_CONTAINERS_ROOTLESS_GID"
 	depth      = "_SLIPWAY_DEPTH"
+	without    = "_SLIPWAY_WITHOUT_USERNS" // why there is none
 )
 
 // A Rung is how much of a user namespace this process has.
@@ -100,7 +101,7 @@ func Enter() (int, error) {
 	sigs := make(chan os.Signal, 16)
 	signal.Notify(sigs, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("user namespaces are not available: %w", err)
+		return 0, &refusedError{err}
 	}
 	wait.Close()
 	if ranges != nil {

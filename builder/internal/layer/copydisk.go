@@ -2,7 +2,8 @@ package layer
 
 import (
 	"golang.org/x/sys/unix"
-	"strconv"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // copyDisk fills a staging directory with a copy, for containers that live on: their files may change
@@ -119,15 +120,23 @@ func (c *copyDisk) special(d *dir, name string, n *node) error {
 	if err == nil && n.kind() != unix.S_IFLNK {
 		err = unix.Fchmodat(c.in(d), name, n.st.Mode&0o7777, 0) // no link: made here a moment ago, in a private directory
 	}
-	for _, x := range n.disk {
-		if err == nil {
-			err = unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(c.in(d))+"/"+name, x.name, x.value, 0)
-		}
+	if err == nil && n.recorded {
+		err = c.record(d, name, n)
 	}
 	if err != nil {
 		return pathError("create", n.path, err)
 	}
 	return setTime(c.in(d), name, n, c.o)
+}
+
+// record gives a link or FIFO just made the ownership record of its original.
+func (c *copyDisk) record(d *dir, name string, n *node) error {
+	fd, err := open(c.in(d), name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return rootfs.WriteOverride(fd, n.st.Mode, rootfs.Override{UID: int(n.uid), GID: int(n.gid), Mode: 0o777})
 }
 
 func (c *copyDisk) link(d *dir, name, first string) error {

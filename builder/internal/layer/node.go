@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,9 +15,6 @@ import (
 // errNotPlain says that an upper directory refers to the layers below by more than names, so that it is
 // not itself the difference. The file systems have to be compared then.
 var errNotPlain = errors.New("the upper directory is not a plain difference")
-
-// specialRecord is the attribute that holds the ownership record of links and FIFOs; see package rootfs.
-const specialRecord = "security.capability"
 
 // A node is a file, read from disk once.
 type node struct {
@@ -33,6 +29,8 @@ type node struct {
 	disk  []xattr     // more that the layer's directory needs: opacity, ownership records
 	strip []string    // those that must not be in a layer's directory
 	opaq  bool        // a directory that hides the one below
+	// recorded: a link or FIFO whose owner is in a record
+	recorded bool
 }
 
 func (n *node) kind() uint32   { return n.mode & unix.S_IFMT }
@@ -100,18 +98,20 @@ func (r *reader) recordedSpecial(dir int, name string, n *node) error {
 		return pathError("open", n.path, err)
 	}
 	defer unix.Close(fd)
-	size, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(fd), specialRecord, r.value)
-	if err != nil || !rootfs.IsOverride(specialRecord, r.value[:size]) {
-		return nil //nolint:nilerr // none, which is the rule
+	o, ok := rootfs.ReadOverride(fd, n.st.Mode)
+	if !ok {
+		return nil
 	}
-	x := xattr{specialRecord, slices.Clone(r.value[:size])}
-	n.disk = append(n.disk, x)
-	return n.record(x.value)
+	n.uid, n.gid, n.recorded = uint32(o.UID), uint32(o.GID), true
+	return nil
 }
 
 // meant takes type and owner from the disk, through the maps of the container.
 func (r *reader) meant(n *node) (err error) {
 	n.mode, n.rdev = n.st.Mode, uint64(n.st.Rdev)
+	if r.recorded {
+		return nil // 0:0 unless a record says otherwise
+	}
 	if n.uid, err = r.uids.inside(n.st.Uid); err == nil {
 		n.gid, err = r.gids.inside(n.st.Gid)
 	}
@@ -166,6 +166,9 @@ func (r *reader) xattr(n *node, name string, get func(string, []byte) (int, erro
 	}
 	x := xattr{name, slices.Clone(r.value[:size])}
 	switch use {
+	case useShadow:
+		x.name, _ = rootfs.ShadowOf(name)
+		n.attrs = append(n.attrs, x)
 	case useLayer:
 		n.attrs = append(n.attrs, x)
 	case useOpaque:

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -107,7 +109,8 @@ func untarRole(args []string) error {
 	if len(args) > 1 && args[1] != "" {
 		dir, below = args[1], args[0]
 	}
-	_, err := unpack(dir, below, &o)
+	// Without overlay's whiteouts it is not a layer but the copy of a directory, with which driver vfs starts a new one.
+	_, err := unpack(dir, below, &o, o.WhiteoutFormat != whiteoutsOverlay)
 	return err
 }
 
@@ -120,7 +123,7 @@ func applyLayerRole(args []string) error {
 	if len(args) == 0 {
 		return errors.New("no destination")
 	}
-	size, err := unpack(args[0], "/", &o)
+	size, err := unpack(args[0], "/", &o, false)
 	if err != nil {
 		return err
 	}
@@ -128,15 +131,12 @@ func applyLayerRole(args []string) error {
 	return err
 }
 
-func unpack(dir, below string, o *options) (int64, error) {
+func unpack(dir, below string, o *options, copied bool) (int64, error) {
 	if err := o.check(); err != nil {
 		return 0, err
 	}
 	unix.Umask(0)
-	own := rootfs.Apply
-	if userns.Current() == userns.OneID {
-		own = rootfs.Record
-	}
+	own := ownership(dir)
 	top, err := rootfs.Open(dir, own)
 	if err != nil {
 		return 0, err
@@ -145,10 +145,34 @@ func unpack(dir, below string, o *options) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size, err := untar.Untar(os.Stdin, root, o.untar())
+	uo := o.untar()
+	if own == rootfs.Record {
+		uo.Records = copied
+		uo.Map = nil // storage's map says who root is on disk, the record who everybody is in the image
+	}
+	size, err := untar.Untar(os.Stdin, root, uo)
 	if err != nil {
 		return size, err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin) // the sender hashes the padding too
 	return size, err
+}
+
+// ownership is how the storage that a layer's directory belongs to treats owners, which it keeps in a file
+// (decisions.md §1.7), or the way of this rung where there is none: in a separate image store.
+func ownership(dir string) rootfs.Ownership {
+	if target, err := os.Readlink(dir); err == nil { // a descriptor's name in /proc
+		dir = target
+	}
+	for up := filepath.Dir(filepath.Clean(dir)); up != "/" && up != "."; up = filepath.Dir(up) {
+		if text, err := os.ReadFile(filepath.Join(up, "slipway", "ownership")); err == nil {
+			if own, ok := rootfs.ParseOwnership(strings.TrimSpace(string(text))); ok {
+				return own
+			}
+		}
+	}
+	if r := userns.Current(); r == userns.OneID || r == userns.None {
+		return rootfs.Record
+	}
+	return rootfs.Apply
 }

@@ -19,6 +19,10 @@ func init() {
 		return
 	}
 	code, err := userns.Enter()
+	if why := userns.Refused(err); why != nil {
+		userns.GoOnWithout(why)
+		return
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		code = 125
@@ -56,7 +60,7 @@ func command(args []string) string {
 // takesValue tells whether a global flag has its value in the next word.
 func takesValue(flag string) bool {
 	switch flag {
-	case "--root", "--runroot", "--imagestore", "--log-level", "--registries-conf", "--registries-conf-dir",
+	case "--root", "--runroot", "--ownership", "--imagestore", "--log-level", "--registries-conf", "--registries-conf-dir",
 		"--short-name-alias-conf", "--storage-driver", "--storage-opt", "--userns-uid-map", "--userns-gid-map",
 		"--cgroup-manager", "--default-mounts-file", "--cpu-profile", "--memory-profile":
 		return true
