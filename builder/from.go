@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/state"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // From makes a working container of an image, pulling it as o.Pull says; [Scratch] is the empty image
@@ -70,6 +71,9 @@ func (s *Store) createContainer(img *Image, typed string, o FromOptions) (*stora
 		imageID = img.ID()
 	}
 	opts := storage.ContainerOptions{LabelOpts: labelOptions(o.Sandbox.Security.Options)}
+	if userns.Current() == userns.None {
+		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: s.st.UIDMap(), GIDMap: s.st.GIDMap()} // the layers'; else they were copied
+	}
 	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
 		u, g, err := parseIDMaps(o.UIDMap, o.GIDMap)
 		if err != nil {

@@ -65,6 +65,26 @@ func (o *StoreOptions) alone(so *storage.StoreOptions) {
 	so.GIDMap = []idtools.IDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 }
 
+// movable lets this process, when nobody's root, delete layers whose making was cut short: storage makes a layer's
+// directory with mode 0555, and only who may write to a directory may move it away.
+func movable(root string) error {
+	if userns.Current() != userns.None {
+		return nil
+	}
+	dirs, err := filepath.Glob(filepath.Join(root, "vfs/dir/*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if st, err := os.Lstat(d); err == nil && st.IsDir() && st.Mode()&0o200 == 0 {
+			if err := os.Chmod(d, st.Mode().Perm()|0o700); err != nil {
+				return fmt.Errorf("preparing storage: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // ownGroup takes the setgid bit, which a volume with fsGroup has and directories inherit, off the storage's directory: it
 // would come to stand in every layer.
 func ownGroup(root string) error {

@@ -102,7 +102,7 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 	if err := os.MkdirAll(so.GraphRoot, 0o700); err != nil {
 		return so, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)
 	}
-	return so, ownGroup(so.GraphRoot)
+	return so, errors.Join(ownGroup(so.GraphRoot), movable(so.GraphRoot))
 }
 
 // driverIn returns the driver that the storage at root was made with, or def for a new one, so that

@@ -41,6 +41,9 @@ func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making a workspace: %w", err), alive.Remove())
 	}
+	if err := movable(s.st.GraphRoot()); err != nil {
+		return nil, errors.Join(err, s.st.DeleteLayer(id), alive.Remove())
+	}
 	return &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, about: about{id: id}}, nil
 }
 

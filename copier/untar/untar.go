@@ -219,11 +219,10 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 	if err != nil {
 		return err
 	}
-	if u.o.Records {
-		uid, gid = 0, 0
-	}
-	if err := parent.Chown(base, uid, gid); err != nil && !u.o.IgnoreChown {
-		return err
+	if !u.o.Records { // else everything belongs to this process, and records are in the stream
+		if err := parent.Chown(base, uid, gid); err != nil && !u.o.IgnoreChown {
+			return err
+		}
 	}
 	if h.Typeflag != tar.TypeSymlink {
 		if err := parent.Chmod(base, uint32(h.Mode)&0o7777); err != nil {
