@@ -231,6 +231,7 @@ func (c *Container) Remove() error {
 }
 
 func (c *Container) remove() error {
+	c.s.makeRoom()
 	if _, err := c.s.st.Unmount(c.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
 		c.s.o.Log.Debug("unmounting before removal", "container", c.id, "error", err)
 	}

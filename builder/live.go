@@ -73,6 +73,7 @@ func (s *Store) deleteWorkspace(id string) error {
 	if _, err := s.st.Layer(id); errors.Is(err, storage.ErrLayerUnknown) {
 		return nil
 	}
+	s.makeRoom()
 	if _, err := s.st.Unmount(id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
 		s.o.Log.Debug("unmounting", "layer", id, "error", err)
 	}

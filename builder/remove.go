@@ -132,6 +132,7 @@ func (s *Store) freeImage(rec *storage.Image, force bool) error {
 }
 
 func (s *Store) deleteImage(id string) error {
+	s.makeRoom()
 	if _, err := s.st.DeleteImage(id, true); err != nil {
 		return fmt.Errorf("deleting image %s: %w", id, translate(err))
 	}

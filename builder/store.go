@@ -58,6 +58,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err := s.sweep(); err != nil {
 		o.Log.Debug("sweeping what dead builds left", "error", err)
 	}
+	s.keepReserve()
 	return s, nil
 }
 
@@ -167,6 +168,7 @@ func (s *Store) setTempDir() error {
 
 // Close releases the store. Mounts made by Container.Mount stay, as scripts rely on them.
 func (s *Store) Close() error {
+	s.keepReserve()
 	s.st.Free()
 	return nil
 }

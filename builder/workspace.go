@@ -69,6 +69,7 @@ func (w *Workspace) mounted(f func(dir string) error) (err error) {
 		return fmt.Errorf("mounting %s: %w", w.mount, translate(err))
 	}
 	defer func() {
+		w.s.makeRoom()
 		if _, uerr := w.s.st.Unmount(w.mount, false); uerr != nil && !errors.Is(uerr, storage.ErrLayerNotMounted) {
 			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", w.mount, uerr))
 		}
@@ -136,9 +137,12 @@ func (w *Workspace) Discard() error {
 	if w.alive == nil {
 		return nil
 	}
-	err := errors.Join(w.s.deleteWorkspace(w.layer), w.alive.Remove())
+	alive := w.alive
 	w.alive = nil
-	return err
+	if err := w.s.deleteWorkspace(w.layer); err != nil {
+		return errors.Join(err, alive.Close()) // the mark stays: the next start tries again
+	}
+	return alive.Remove()
 }
 
 // layerOptions are those that an output's reproducibility settings mean for a layer (containers.md §11.5).

@@ -133,6 +133,9 @@ func (c *copying) put(at place, info rootfs.Info, r io.Reader) (sum []byte, err 
 		if cerr := f.Close(); err == nil {
 			err = cerr
 		}
+		if err != nil {
+			_ = at.dir.Unlink(at.base) // neither half a download nor one with the wrong checksum stays
+		}
 	}()
 	if sum, _, err = stream(f, readerCtx{c.ctx, r}, c.buffer(0)); err != nil {
 		return nil, err

@@ -36,6 +36,9 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 		if cerr := out.Close(); err == nil {
 			err = cerr
 		}
+		if err != nil {
+			_ = to.dir.Unlink(to.base) // half a file is worth nothing, and fills the disk that may be full
+		}
 	}()
 	switch size := got.info.Size; {
 	case size <= int64(len(buf)):

@@ -126,8 +126,8 @@ func (c *Context) unpack(ctx context.Context, in io.Reader) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	if !copier.IsArchive(r) {
 		var err error
-		c.Text, err = io.ReadAll(io.LimitReader(r, maxText+1))
-		if err == nil && len(c.Text) > maxText {
+		c.Text, err = io.ReadAll(io.LimitReader(r, MaxBuildFile+1))
+		if err == nil && len(c.Text) > MaxBuildFile {
 			err = errors.New("neither an archive nor a build file")
 		}
 		return err
@@ -145,8 +145,8 @@ func (c *Context) unpack(ctx context.Context, in io.Reader) error {
 	return err
 }
 
-// maxText is how long a build file may be, in bytes.
-const maxText = 16 << 20
+// MaxBuildFile is how long a build file may be, in bytes.
+const MaxBuildFile = 16 << 20
 
 // BuildFile reads a build file of the context by its name there. No link leads out of the context.
 func (c *Context) BuildFile(name string) ([]byte, error) {
@@ -155,18 +155,8 @@ func (c *Context) BuildFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return nil, errIsDirectory
-	}
-	return io.ReadAll(io.LimitReader(f, maxText+1))
+	return root.ReadFile(name, MaxBuildFile)
 }
-
-var errIsDirectory = errors.New("is a directory")
 
 // BuildFileURL downloads a build file.
 func BuildFileURL(ctx context.Context, where string) ([]byte, error) {
@@ -178,7 +168,7 @@ func BuildFileURL(ctx context.Context, where string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(in.Body, maxText+1))
+	text, err := io.ReadAll(io.LimitReader(in.Body, MaxBuildFile+1))
 	return text, errors.Join(err, in.Close())
 }
 

@@ -192,7 +192,8 @@ func findBuildFile(dir string) (string, error) {
 		if err != nil {
 			continue
 		}
-		if st.IsDir() {
+		to, err := os.Stat(p)
+		if st.IsDir() || err == nil && !to.Mode().IsRegular() { // a FIFO or device in a hostile context would be waited for
 			return "", fmt.Errorf("assumed Containerfile %q is not a file", p)
 		}
 		return p, nil
@@ -242,8 +243,16 @@ func (f *buildFlags) read(ctx context.Context, name string, c *imagebuildah.Cont
 	if st.IsDir() {
 		return nil, "", fmt.Errorf("containerfile: %q cannot be path to a directory", name)
 	}
-	b, err := os.ReadFile(name)
-	return b, name, err
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading build file: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, imagebuildah.MaxBuildFile+1))
+	if err == nil && len(text) > imagebuildah.MaxBuildFile {
+		err = fmt.Errorf("reading build file %s: larger than %d bytes", name, imagebuildah.MaxBuildFile)
+	}
+	return text, name, err
 }
 
 // preprocess runs cpp over a build file; what it complains of is a warning only (exact.md, cli.md §11.1).

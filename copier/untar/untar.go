@@ -199,6 +199,9 @@ func (u *unpacking) file(parent *rootfs.Dir, base string, h *tar.Header, body io
 	if err == nil && n != h.Size {
 		err = io.ErrUnexpectedEOF
 	}
+	if err != nil {
+		_ = parent.Unlink(base) // half a file is worth nothing, and fills the disk that may be full
+	}
 	return err
 }
 
