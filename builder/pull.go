@@ -1,11 +1,14 @@
 package builder
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/containers/image/v5/copy"
@@ -17,6 +20,8 @@ import (
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/builder/internal/manifest"
 )
 
 // Pull makes sure that an image is in local storage, as o.Policy says, and returns it. ref is a name, an
@@ -192,7 +197,10 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 			name = d.Annotations["org.opencontainers.image.ref.name"]
 		}
 	case "oci-archive":
-		_, name, _ = strings.Cut(src.StringWithinTransport(), ":")
+		file, inside, _ := strings.Cut(src.StringWithinTransport(), ":")
+		if name = inside; name == "" {
+			name = nameInArchive(file)
+		}
 	}
 	if !strings.ContainsAny(name, "/:") {
 		return nil, nil // a bare tag is not a name
@@ -202,6 +210,34 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 		return nil, nil //nolint:nilerr // an annotation that is no reference is no name
 	}
 	return named, nil
+}
+
+// nameInArchive returns the name that an oci-archive gives its only image, "" if there is none to be found. The archive is not
+// unpacked for it.
+func nameInArchive(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err != nil {
+			return "" // also of a compressed archive
+		}
+		if path.Clean(h.Name) != "index.json" {
+			continue
+		}
+		raw, err := io.ReadAll(io.LimitReader(r, manifest.MaxIndex))
+		if err != nil {
+			return ""
+		}
+		x, err := manifest.ParseIndex(raw)
+		if err != nil || len(x.Manifests) != 1 {
+			return ""
+		}
+		return x.Manifests[0].Annotations["org.opencontainers.image.ref.name"]
+	}
 }
 
 // configID is the ID that an image will have in storage.
@@ -283,12 +319,12 @@ func (s *Store) PullAll(ctx context.Context, ref string, o PullOptions) ([]*Imag
 }
 
 // annotations returns those of an OCI manifest, nil for anything else.
-func annotations(manifest []byte) map[string]string {
+func annotations(raw []byte) map[string]string {
 	var m struct {
 		MediaType   string            `json:"mediaType"`
 		Annotations map[string]string `json:"annotations"`
 	}
-	if json.Unmarshal(manifest, &m) != nil {
+	if json.Unmarshal(raw, &m) != nil {
 		return nil
 	}
 	return m.Annotations

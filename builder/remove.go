@@ -87,10 +87,52 @@ func (s *Store) RemoveImage(nameOrID string, force bool) (Removed, error) {
 	if err := s.freeImage(rec, force); err != nil {
 		return Removed{}, err
 	}
+	_, between, err := s.Dangling()
+	if err != nil {
+		return Removed{}, err
+	}
+	below, err := s.Layers(rec.TopLayer)
+	if err != nil && !errors.Is(err, ErrNoLayer) {
+		return Removed{}, err
+	}
 	if err := s.deleteImage(rec.ID); err != nil {
 		return Removed{}, err
 	}
-	return Removed{Untagged: rec.Names, Deleted: []string{rec.ID}}, nil
+	parents, err := s.removeParents(below, between)
+	return Removed{Untagged: rec.Names, Deleted: append([]string{rec.ID}, parents...)}, err
+}
+
+// removeParents deletes the nameless images that only the image just deleted was built on: those between that are
+// dangling now, as long as no container uses them (cli.md §10.5).
+func (s *Store) removeParents(below []*Layer, between map[string]bool) ([]string, error) {
+	if len(between) == 0 {
+		return nil, nil
+	}
+	layers := map[string]bool{}
+	for _, l := range below {
+		layers[l.ID] = true
+	}
+	var gone []string
+	for {
+		dangling, _, err := s.Dangling()
+		if err != nil {
+			return gone, err
+		}
+		found := ""
+		for id := range dangling {
+			rec, err := s.st.Image(id)
+			if err == nil && between[id] && layers[rec.TopLayer] && !rec.ReadOnly && s.freeImage(rec, false) == nil {
+				found = id
+			}
+		}
+		if found == "" {
+			return gone, nil
+		}
+		if err := s.deleteImage(found); err != nil {
+			return gone, err
+		}
+		gone = append(gone, found)
+	}
 }
 
 // namesTyped returns the name among the image's that the user meant; none when an ID was given.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,7 +63,7 @@ func newImagesCmd(g *globals) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&f.all, "all", "a", false, "also intermediate images")
 	fs.BoolVar(&f.digests, "digests", false, "show digests")
-	fs.StringSliceVarP(&f.filters, "filter", "f", nil, "`filter=value`: dangling, id, intermediate, label, reference, before, since")
+	fs.StringSliceVarP(&f.filters, "filter", "f", nil, "`filter=value`: after, before, containers, dangling, digest, id, intermediate, label, manifest, readonly, reference, since, until")
 	fs.StringVar(&f.format, "format", "", "Go `template` for each row")
 	fs.BoolVar(&f.history, "history", false, "show former names")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
@@ -94,76 +92,21 @@ func (f *imagesFlags) list(ctx context.Context, s *builder.Store, args []string)
 	if err != nil {
 		return nil, err
 	}
-	dangling, intermediate, err := s.Dangling()
+	keep, err := newImageFilter(s, f.filters)
 	if err != nil {
 		return nil, err
 	}
 	var list []*builder.Image
 	for _, i := range all {
-		ok := f.all || !intermediate[i.ID()]
-		for _, text := range f.filters {
-			hit, err := matches(ctx, s, i, text, dangling, intermediate)
-			if err != nil {
-				return nil, err
-			}
-			ok = ok && hit
+		ok, err := keep.keeps(ctx, i)
+		if err != nil {
+			return nil, err
 		}
-		if ok {
+		if ok && (f.all || !keep.intermediate[i.ID()]) {
 			list = append(list, i)
 		}
 	}
 	return list, nil
-}
-
-// matches applies one filter; "!=" negates.
-func matches(ctx context.Context, s *builder.Store, i *builder.Image, text string, dangling, intermediate map[string]bool) (bool, error) {
-	key, value, ok := strings.Cut(text, "=")
-	if !ok {
-		return false, fmt.Errorf("invalid image filter %q: must be in the format \"filter=value or filter!=value\"", text)
-	}
-	key, negated := strings.CutSuffix(key, "!")
-	hit, err := match(ctx, s, i, key, value, dangling, intermediate)
-	return hit != negated, err
-}
-
-func match(ctx context.Context, s *builder.Store, i *builder.Image, key, value string, dangling, intermediate map[string]bool) (bool, error) {
-	switch key {
-	case "dangling":
-		return dangling[i.ID()] == (value == "true"), nil
-	case "intermediate":
-		return intermediate[i.ID()] == (value == "true"), nil
-	case "readonly":
-		return i.ReadOnly() == (value == "true"), nil
-	case "id":
-		return strings.HasPrefix(i.ID(), strings.TrimPrefix(value, "sha256:")), nil
-	case "digest":
-		return strings.HasPrefix(i.Digest().String(), value), nil
-	case "before", "since", "after":
-		other, err := s.Image(value)
-		if err != nil {
-			return false, err
-		}
-		if key == "before" {
-			return i.Created().Before(other.Created()), nil
-		}
-		return i.Created().After(other.Created()), nil
-	case "reference":
-		return slices.ContainsFunc(i.Names(), func(n string) bool { return referenceMatches(value, n) }), nil
-	case "manifest":
-		return (i.Index() != nil) == (value == "true"), nil
-	case "label":
-		if i.Index() != nil {
-			return false, nil
-		}
-		cfg, err := i.Config(ctx)
-		if err != nil {
-			return false, err
-		}
-		k, v, both := strings.Cut(value, "=")
-		got, ok := cfg.Config.Labels[k]
-		return ok && (!both || got == v), nil
-	}
-	return false, fmt.Errorf("unsupported image filter %q", key)
 }
 
 func (f *imagesFlags) print(w io.Writer, list []*builder.Image) error {
@@ -256,25 +199,4 @@ func (f *imagesFlags) printJSON(w io.Writer, list []*builder.Image) error {
 		rows = append(rows, imageJSON{i.ID(), i.Names(), i.Digest().String(), age(i.Created()), sizeText(size), i.Created().Unix(), i.Created(), i.ReadOnly(), i.NamesHistory()})
 	}
 	return writeJSON(w, rows)
-}
-
-// referenceMatches tells whether a name matches a pattern, as a whole or from a slash on, with or without its tag.
-func referenceMatches(pattern, name string) bool {
-	bare := name
-	if at := strings.LastIndex(name, ":"); at > strings.LastIndex(name, "/") {
-		bare = name[:at]
-	}
-	for _, n := range []string{name, bare} {
-		for {
-			if ok, err := path.Match(pattern, n); ok && err == nil {
-				return true
-			}
-			_, rest, found := strings.Cut(n, "/")
-			if !found {
-				break
-			}
-			n = rest
-		}
-	}
-	return false
 }

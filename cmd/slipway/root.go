@@ -99,7 +99,7 @@ func commands(g *globals) []*cobra.Command {
 		}
 		return list
 	}
-	all := in(images, newImagesCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newTagCmd(g))
+	all := in(images, newHistoryCmd(g), newImagesCmd(g), newLoadCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newSaveCmd(g), newTagCmd(g), newUntagCmd(g))
 	all = append(all, in(containers, newAddCmd(g), newCommitCmd(g), newConfigCmd(g), newContainersCmd(g), newCopyCmd(g),
 		newFromCmd(g), newMountCmd(g), newRenameCmd(g), newRmCmd(g), newRunCmd(g), newUmountCmd(g))...)
 	all = append(all, in(system, newInfoCmd(g), newPruneCmd(g), newSystemCmd(g), newLoginCmd(g), newLogoutCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
