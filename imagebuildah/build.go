@@ -63,6 +63,8 @@ type Options struct {
 	CacheTTL time.Duration
 	// ExplainCache prints for each step whether it was found, and which input is another for one that was not.
 	ExplainCache bool
+	// Progress is told of what happens, one event at a time; nil is nobody.
+	Progress func(Event)
 	// CacheLimit is kept at the end of a build; nil is none.
 	CacheLimit *builder.CacheLimit
 	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
@@ -104,6 +106,7 @@ type build struct {
 	contexts map[string]named
 	closers  []func() error
 	mu       sync.Mutex
+	watching sync.Mutex // held while Progress is called
 	pulls    map[string]*pulling
 }
 
@@ -119,6 +122,11 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
 	defer b.context.Close()
+	defer func() {
+		if err != nil {
+			b.event(Event{Kind: "error", Text: err.Error()})
+		}
+	}()
 	using, err := s.UseCache()
 	if err != nil {
 		return nil, err
@@ -159,6 +167,7 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.event(Event{Kind: "image", Text: img.ID()})
 	b.printf("--> %s\n", img.ID()[:12])
 	for _, n := range img.Names() {
 		if len(names) > 0 {
@@ -186,7 +195,9 @@ func (b *build) unused() {
 	}
 	if len(names) > 0 {
 		slices.Sort(names)
-		b.printf("[Warning] one or more build args were not consumed: %v\n", names)
+		text := fmt.Sprintf("[Warning] one or more build args were not consumed: %v", names)
+		b.event(Event{Kind: "warning", Text: text})
+		b.printf("%s\n", text)
 	}
 }
 

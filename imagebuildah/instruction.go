@@ -22,7 +22,7 @@ func (st *stage) triggers() error {
 			return st.b.plan.At(st.def.Location, &StepError{"ONBUILD " + line, err})
 		}
 		st.fired = append(st.fired, cmd)
-		st.queue = append(st.queue, queued{"ONBUILD", cmd, st.def.Location})
+		st.queue = append(st.queue, queued{"ONBUILD", cmd, st.def.Location, 0})
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type stage struct {
 // stage builds one stage, which prints to out: it resolves instructions, looks for the results from the end, and does the rest.
 func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 	st := &stage{b: b, def: b.plan.Stages[i], part: out}
+	st.event(Event{Kind: "stage", Text: st.def.SourceCode, Steps: len(st.def.Commands) + 1})
 	if err := st.from(ctx); err != nil {
 		return b.plan.At(st.def.Location, &StepError{st.def.SourceCode, err})
 	}
@@ -55,7 +56,7 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 	}
 	for n, cmd := range st.def.Commands {
 		label := fmt.Sprintf("STEP %d/%d", n+2, len(st.def.Commands)+1)
-		st.queue = append(st.queue, queued{label, cmd, cmd.Location()})
+		st.queue = append(st.queue, queued{label, cmd, cmd.Location(), n + 2})
 	}
 	for len(st.queue) > 0 {
 		steps, err := st.resolve(ctx)
@@ -74,6 +75,7 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		return err
 	}
 	b.done[i] = st
+	st.event(Event{Kind: "stage-done"})
 	return nil
 }
 
@@ -82,6 +84,7 @@ type queued struct {
 	label string
 	cmd   instructions.Command
 	where []parser.Range
+	n     int // the step's number, 0 for a trigger
 }
 
 // filtered tells whether the caller wants no cached result in this stage.
@@ -92,14 +95,14 @@ func (st *stage) filtered() bool {
 	})
 }
 
-// out and err are where the stage prints.
-func (st *stage) out() io.Writer { return stream{st.part, 0} }
-func (st *stage) err() io.Writer { return stream{st.part, 1} }
+// out and err are where commands of the stage print.
+func (st *stage) out() io.Writer { return output{st, 0} }
+func (st *stage) err() io.Writer { return output{st, 1} }
 
 // printf prints a line of the build's progress.
 func (st *stage) printf(format string, args ...any) {
 	if !st.b.o.Quiet {
-		fmt.Fprintf(st.out(), format, args...)
+		fmt.Fprintf(stream{st.part, 0}, format, args...)
 	}
 }
 

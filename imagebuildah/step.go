@@ -18,6 +18,7 @@ import (
 // Nothing has been done yet.
 type step struct {
 	label, text string
+	number      int // from 2 on, 0 for a trigger
 	where       []parser.Range
 	// in is what decides the result; nil for what cannot be known beforehand. do makes the files; nil for an instruction
 	// that only changes the configuration. They see the configuration cfg.
@@ -49,7 +50,7 @@ func (st *stage) resolve(ctx context.Context) ([]*step, error) {
 	for len(st.queue) > 0 {
 		q := st.queue[0]
 		st.queue = st.queue[1:]
-		st.current = &step{label: q.label, text: text(q.cmd), where: q.where}
+		st.current = &step{label: q.label, text: text(q.cmd), where: q.where, number: q.n}
 		if err := st.execute(ctx, q.cmd, q.where); err != nil {
 			return nil, err
 		}
@@ -157,15 +158,16 @@ func (st *stage) perform(ctx context.Context, steps []*step) error {
 		if s.label != "" {
 			st.say("%s: %s", s.label, s.text)
 		}
-		if s.do == nil {
-			continue
+		end := st.begin(s)
+		if s.do != nil {
+			if err := ctx.Err(); err != nil {
+				return context.Cause(ctx)
+			}
+			if err := st.result(ctx, s, steps[:n]); err != nil {
+				return st.b.plan.At(s.where, &StepError{s.text, err})
+			}
 		}
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := st.result(ctx, s, steps[:n]); err != nil {
-			return st.b.plan.At(s.where, &StepError{s.text, err})
-		}
+		end()
 	}
 	return nil
 }

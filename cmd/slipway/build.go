@@ -24,6 +24,8 @@ type buildFlags struct {
 	ttl, metadata        string
 	argFiles, contexts   []string
 	outputs, envs, cpps  []string
+	progress, logfile    string
+	timings              bool
 	silent               bool // standard output is the result's
 	mounts, secrets, ssh []string
 	layers               bool
@@ -51,6 +53,9 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
 	fs.BoolVar(&f.o.ExplainCache, "explain-cache", false, "say of each step whether it was cached, and if not why")
 	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
+	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
+	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
+	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
 	fs.StringArrayVar(&f.argFiles, "build-arg-file", nil, "`file` with a build argument K=V a line")
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context `NAME=DIR`, URL, Git repository or docker-image://REF")
 	fs.StringVar(&f.o.From, "from", "", "`image` of the first FROM instead of the one in the file")
@@ -127,21 +132,12 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if _, err := builder.FullNames(o.Tags); err != nil {
 		return err
 	}
-	o.Out, o.Err, o.Log = f.g.out, f.g.err, f.g.store.Log
-	if o.Quiet {
-		o.Out = f.g.err
-	} else {
-		o.Pull.Report = f.g.err
-	}
-	outputs, err := f.parseOutputs()
+	outputs, done, err := f.streams()
 	if err != nil {
 		return err
 	}
-	res, err := imagebuildah.Build(ctx, s, *o)
-	var at *plan.SourceError
-	if errors.As(err, &at) {
-		fmt.Fprint(f.g.err, at.Excerpt)
-	}
+	defer func() { err = errors.Join(err, done()) }()
+	res, err := f.build(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -151,6 +147,37 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		}
 	}
 	return f.result(ctx, res.Image)
+}
+
+// streams says where everything is printed. The caller calls done.
+func (f *buildFlags) streams() (outputs []*output, done func() error, err error) {
+	o := &f.o
+	o.Out, o.Err, o.Log = f.g.out, f.g.err, f.g.store.Log
+	if o.Quiet {
+		o.Out = f.g.err
+	} else {
+		o.Pull.Report = f.g.err
+	}
+	if outputs, err = f.parseOutputs(); err != nil {
+		return nil, nil, err
+	}
+	done, err = f.openLog()
+	return outputs, done, err
+}
+
+// build builds, shows it, and says where in the file it failed.
+func (f *buildFlags) build(ctx context.Context, s *builder.Store) (*imagebuildah.Result, error) {
+	end, err := f.watch()
+	if err != nil {
+		return nil, err
+	}
+	res, err := imagebuildah.Build(ctx, s, f.o)
+	end(err != nil)
+	var at *plan.SourceError
+	if errors.As(err, &at) {
+		fmt.Fprint(f.g.err, at.Excerpt)
+	}
+	return res, err
 }
 
 // cacheTTL reads --cache-ttl.

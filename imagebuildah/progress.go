@@ -1,0 +1,72 @@
+package imagebuildah
+
+import "time"
+
+// An Event is something that happens in a build, for programs and for those who watch. Unlike lines, events come when they happen, of
+// all stages that are built at the same time.
+type Event struct {
+	Time time.Time `json:"time"`
+	// Kind is stage (one begins), step (an instruction begins), cached or done (its end), output (what RUN printed),
+	// stage-done, warning, image or error.
+	Kind string `json:"kind"`
+	// Stage is the index of the stage, from 0; Name is its name, empty for none; Stages are all of the file.
+	Stage  int    `json:"stage"`
+	Name   string `json:"name,omitempty"`
+	Stages int    `json:"stages"`
+	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage. 0 is none.
+	Step  int `json:"step,omitempty"`
+	Steps int `json:"steps,omitempty"`
+	// Text is the instruction, the output, the image's ID or the error.
+	Text string `json:"text,omitempty"`
+	// Stream is 1 for standard output, 2 for standard error.
+	Stream int `json:"stream,omitempty"`
+	// Layer is the result of a step, Bytes its size, Seconds what it took.
+	Layer   string  `json:"layer,omitempty"`
+	Bytes   int64   `json:"bytes,omitempty"`
+	Seconds float64 `json:"seconds,omitempty"`
+}
+
+// event tells of something to the one who watches, one at a time.
+func (b *build) event(e Event) {
+	if b.o.Progress == nil {
+		return
+	}
+	e.Time, e.Stages = b.s.Now().UTC(), len(b.plan.Stages)
+	b.watching.Lock()
+	defer b.watching.Unlock()
+	b.o.Progress(e)
+}
+
+func (st *stage) event(e Event) {
+	e.Stage, e.Name = st.def.Index, st.def.Name
+	st.b.event(e)
+}
+
+// begin tells of a step that begins, and returns what tells of its end.
+func (st *stage) begin(s *step) func() {
+	e := Event{Step: s.number, Steps: len(st.def.Commands) + 1, Text: s.text, Kind: "step"}
+	st.event(e)
+	start := st.b.s.Now()
+	return func() {
+		e.Kind, e.Seconds = "done", st.b.s.Now().Sub(start).Seconds()
+		if l := s.layer; l != nil {
+			e.Layer, e.Bytes = l.ID, l.Size
+			if !s.made {
+				e.Kind = "cached"
+			}
+		}
+		st.event(e)
+	}
+}
+
+// output is where a RUN of a stage prints.
+type output struct {
+	st *stage
+	n  int
+}
+
+// Write prints, and tells of it.
+func (o output) Write(text []byte) (int, error) {
+	o.st.event(Event{Kind: "output", Stream: o.n + 1, Text: string(text)})
+	return stream{o.st.part, o.n}.Write(text)
+}
