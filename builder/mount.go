@@ -156,6 +156,10 @@ func (p *mounting) attach(m Mount, f *os.File) error {
 			options = append(options, o)
 		}
 	}
+	// Files of a context, an image or a stage may be devices of the host: only what was asked for as a device is one.
+	if !slices.Contains(options, "dev") && !slices.Contains(options, "nodev") {
+		options = append(options, deviceOption(m))
+	}
 	if !slices.ContainsFunc(options, isPropagation) {
 		options = append(options, "rprivate")
 	}
@@ -164,6 +168,13 @@ func (p *mounting) attach(m Mount, f *os.File) error {
 	}
 	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: source, Options: options})
 	return nil
+}
+
+func deviceOption(m Mount) string {
+	if m.Host && (m.Source == "/dev" || strings.HasPrefix(m.Source, "/dev/")) {
+		return "dev"
+	}
+	return "nodev"
 }
 
 func isPropagation(o string) bool {

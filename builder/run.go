@@ -56,8 +56,8 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error 
 		if err != nil {
 			return err
 		}
-		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, Stdin: o.Stdio.In, Stdout: o.Stdio.Out, Stderr: o.Stdio.Err}
-		res, err = w.s.runner(box).Run(ctx, job)
+		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir}
+		res, err = c.start(ctx, job)
 		return errors.Join(err, removeStubs(root, res))
 	})
 	if err != nil {
@@ -111,9 +111,51 @@ type commanded struct {
 	box    Sandbox
 	o      RunOptions
 	mounts mounting
+	tty    *terminal // nil for none
 }
 
-func (c *commanded) close() error { return c.mounts.close() }
+func (c *commanded) close() error {
+	if c.tty != nil {
+		c.tty.close()
+	}
+	return c.mounts.close()
+}
+
+// start runs the job on the caller's streams, or on a terminal of its own.
+func (c *commanded) start(ctx context.Context, job runner.Job) (runner.Result, error) {
+	std := c.o.Stdio
+	job.Stdin, job.Stdout, job.Stderr = std.In, std.Out, std.Err
+	if c.tty != nil {
+		if err := c.tty.connect(std); err != nil {
+			return runner.Result{}, err
+		}
+		if size, err := unix.IoctlGetWinsize(int(c.tty.slave.Fd()), unix.TIOCGWINSZ); err == nil {
+			job.Spec.Process.ConsoleSize = &specs.Box{Height: uint(size.Row), Width: uint(size.Col)}
+		}
+		job.Stdin, job.Stdout, job.Stderr = c.tty.slave, c.tty.slave, c.tty.slave
+	}
+	return c.w.s.runner(c.box).Run(ctx, job)
+}
+
+// terminal makes the terminal, which belongs to the command's user. The built-in runner's commands have it as their console; OCI
+// runtimes put one of their own between.
+func (c *commanded) terminal(user spec.User) (err error) {
+	if !c.o.Stdio.Terminal {
+		return nil
+	}
+	if c.tty, err = openTerminal(); err != nil {
+		return err
+	}
+	_ = c.tty.slave.Chown(int(user.UID), int(user.GID)) // with one id there is nobody else
+	if c.box.Isolation == IsolationOCI {
+		return nil
+	}
+	f, err := os.OpenFile(c.tty.slave.Name(), unix.O_PATH, 0)
+	if err != nil {
+		return nil //nolint:nilerr // no console where another instance of devpts is mounted
+	}
+	return c.mounts.attach(Mount{Host: true, Source: c.tty.slave.Name(), Target: "/dev/console"}, f)
+}
 
 // spec makes the specification of a command.
 func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) (*specs.Spec, error) {
@@ -140,12 +182,43 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
 		return nil, err
 	}
+	if err := c.terminal(user); err != nil {
+		return nil, err
+	}
+	caller, err := os.Getgroups()
+	if err != nil {
+		return nil, err
+	}
 	return spec.Generate(spec.Input{
+		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
+		Resources: box.Limits.resources(), CgroupParent: cgroupPath(box.Limits.CgroupParent, c.dir),
 		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,
-		HostNetwork: hostNet, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host",
+		HostNetwork: hostNet, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
 		ShmSize: box.Limits.ShmSize, Mounts: overriding(files, c.mounts.list), Devices: box.Devices, OneID: oneID(),
 	})
+}
+
+func groupIDs(list []int) []uint32 {
+	var ids []uint32
+	for _, g := range list {
+		ids = append(ids, uint32(g))
+	}
+	return ids
+}
+
+// cgroupPath is a cgroup of the command's own below the parent that was asked for.
+func cgroupPath(parent, dir string) string {
+	if parent == "" {
+		return ""
+	}
+	return path.Join("/", parent, "slipway-"+path.Base(dir))
+}
+
+// resources are the limits that need a cgroup.
+func (l Limits) resources() spec.Resources {
+	return spec.Resources{CPUPeriod: l.CPUPeriod, CPUQuota: l.CPUQuota, CPUShares: l.CPUShares, CPUSetCPUs: l.CPUSetCPUs, CPUSetMems: l.CPUSetMems,
+		Memory: l.Memory, MemorySwap: l.MemorySwap}
 }
 
 // environment is in rising priority; secrets come last, as nothing else is meant by naming them.

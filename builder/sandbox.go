@@ -24,6 +24,9 @@ func setSandbox(r *state.Record, s Sandbox) error {
 	o.DNSServers, o.DNSSearch, o.DNSOptions = s.Hosts.DNSServers, s.Hosts.DNSSearch, s.Hosts.DNSOptions
 	o.Ulimit, o.Volumes, o.SecurityOpts = s.Limits.Ulimits, s.Volumes, s.Security.Options
 	o.LabelOpts = labelOptions(s.Security.Options)
+	l := s.Limits
+	o.CgroupParent, o.CPUPeriod, o.CPUQuota, o.CPUShares = l.CgroupParent, l.CPUPeriod, l.CPUQuota, l.CPUShares
+	o.CPUSetCPUs, o.CPUSetMems, o.Memory, o.MemorySwap = l.CPUSetCPUs, l.CPUSetMems, l.Memory, l.MemorySwap
 	if s.Limits.ShmSize > 0 {
 		o.ShmSize = strconv.FormatInt(s.Limits.ShmSize, 10)
 	}
@@ -31,7 +34,7 @@ func setSandbox(r *state.Record, s Sandbox) error {
 		name  string
 		value Namespace
 	}{
-		{"ipc", s.Namespaces.IPC}, {"network", s.Namespaces.Network}, {"pid", s.Namespaces.PID}, {"uts", s.Namespaces.UTS},
+		{"cgroup", s.Namespaces.Cgroup}, {"ipc", s.Namespaces.IPC}, {"network", s.Namespaces.Network}, {"pid", s.Namespaces.PID}, {"uts", s.Namespaces.UTS},
 	} {
 		n := state.Namespace{Name: ns.name, Host: ns.value == "host"}
 		if strings.HasPrefix(string(ns.value), "/") {
@@ -55,7 +58,9 @@ func sandbox(r *state.Record) Sandbox {
 	if o := r.CommonBuildOpts; o != nil {
 		s.Hosts = Hosts{AddHost: o.AddHost, DNSServers: o.DNSServers, DNSSearch: o.DNSSearch, DNSOptions: o.DNSOptions,
 			NoHosts: o.NoHosts, NoHostname: o.NoHostname, NoHTTPProxy: !o.HTTPProxy}
-		s.Limits.Ulimits, s.Volumes, s.Security.Options = o.Ulimit, o.Volumes, o.SecurityOpts
+		s.Limits = Limits{CgroupParent: o.CgroupParent, CPUPeriod: o.CPUPeriod, CPUQuota: o.CPUQuota, CPUShares: o.CPUShares,
+			CPUSetCPUs: o.CPUSetCPUs, CPUSetMems: o.CPUSetMems, Memory: o.Memory, MemorySwap: o.MemorySwap}
+		s.Limits.Ulimits, s.Volumes, s.Security.Options = o.Ulimit, o.Volumes, securityOptions(o)
 		if n, err := units.RAMInBytes(o.ShmSize); err == nil {
 			s.Limits.ShmSize = n
 		}
@@ -71,8 +76,31 @@ func sandbox(r *state.Record) Sandbox {
 	return s
 }
 
+// securityOptions are the values of --security-opt. Other tools of the family keep only what they mean.
+func securityOptions(o *state.BuildOpts) []string {
+	if o.SecurityOpts != nil {
+		return o.SecurityOpts
+	}
+	var list []string
+	for _, l := range o.LabelOpts {
+		list = append(list, "label="+l)
+	}
+	if o.ApparmorProfile != "" {
+		list = append(list, "apparmor="+o.ApparmorProfile)
+	}
+	if o.SeccompProfilePath == "unconfined" { // a path is the other tool's default, of which we have our own
+		list = append(list, "seccomp=unconfined")
+	}
+	if o.NoNewPrivileges {
+		list = append(list, "no-new-privileges")
+	}
+	return list
+}
+
 func (n *Namespaces) set(name string, value Namespace) {
 	switch name {
+	case "cgroup":
+		n.Cgroup = value
 	case "ipc":
 		n.IPC = value
 	case "network":
@@ -89,7 +117,7 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	if o.Isolation != IsolationDefault {
 		s.Isolation = o.Isolation
 	}
-	for name, v := range map[string]Namespace{"ipc": o.Namespaces.IPC, "network": o.Namespaces.Network, "pid": o.Namespaces.PID, "uts": o.Namespaces.UTS} {
+	for name, v := range map[string]Namespace{"cgroup": o.Namespaces.Cgroup, "ipc": o.Namespaces.IPC, "network": o.Namespaces.Network, "pid": o.Namespaces.PID, "uts": o.Namespaces.UTS} {
 		if v != "" {
 			s.Namespaces.set(name, v)
 		}

@@ -204,10 +204,45 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 	fs.StringVar(&shm, "shm-size", "65536k", "`size` of /dev/shm")
 	fs.StringArrayVarP(&s.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
 	fs.StringArrayVar(&s.Devices, "device", nil, "host `device` for commands")
+	fs.StringSliceVar(&s.GroupAdd, "group-add", nil, "further `group` of commands, by number, or keep-groups for the caller's")
+	limits := limitFlags(fs, &s.Limits)
 	return func() (err error) {
 		s.Hosts.NoHTTPProxy = !*httpProxy
+		if err := limits(); err != nil {
+			return err
+		}
 		s.Limits.ShmSize, err = units.RAMInBytes(shm)
 		return err
+	}
+}
+
+// limitFlags binds the limits that a cgroup enforces (cli.md §8.4): OCI runtimes set it up.
+func limitFlags(fs *pflag.FlagSet, l *builder.Limits) func() error {
+	var memory, swap string
+	fs.StringVar(&l.CgroupParent, "cgroup-parent", "", "parent `cgroup` of commands (isolation oci)")
+	fs.Uint64Var(&l.CPUPeriod, "cpu-period", 0, "CPU period in `microseconds` (isolation oci)")
+	fs.Int64Var(&l.CPUQuota, "cpu-quota", 0, "CPU quota in `microseconds` (isolation oci)")
+	fs.Uint64VarP(&l.CPUShares, "cpu-shares", "c", 0, "CPU `weight` (isolation oci)")
+	fs.StringVar(&l.CPUSetCPUs, "cpuset-cpus", "", "`CPUs` to use, as 0-3,5 (isolation oci)")
+	fs.StringVar(&l.CPUSetMems, "cpuset-mems", "", "memory `nodes` to use (isolation oci)")
+	fs.StringVarP(&memory, "memory", "m", "", "memory limit, a `size` as 512m (isolation oci)")
+	fs.StringVar(&swap, "memory-swap", "", "`size` of memory and swap together, -1 for unlimited (isolation oci)")
+	return func() (err error) {
+		if memory != "" {
+			if l.Memory, err = units.RAMInBytes(memory); err != nil {
+				return fmt.Errorf("invalid value for memory: %w", err)
+			}
+		}
+		switch swap {
+		case "":
+		case "-1":
+			l.MemorySwap = -1
+		default:
+			if l.MemorySwap, err = units.RAMInBytes(swap); err != nil {
+				return fmt.Errorf("invalid value for memory-swap: %w", err)
+			}
+		}
+		return nil
 	}
 }
 
@@ -223,6 +258,7 @@ func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
 		p    *builder.Namespace
 		help string
 	}{
+		{"cgroupns", &n.Cgroup, "cgroup namespace: private or host"},
 		{"ipc", &n.IPC, "IPC namespace: private or host"}, {"pid", &n.PID, "PID namespace: private or host"},
 		{"uts", &n.UTS, "UTS namespace: private or host"}, {"network", &n.Network, "network: host or none"},
 	} {
@@ -266,6 +302,8 @@ func oldNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		name = "os"
 	case "purge":
 		name = "rm"
+	case "tty":
+		name = "terminal"
 	case "raw-iidfile":
 		name = "iidfile-raw"
 	}

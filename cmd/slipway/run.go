@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -43,6 +45,10 @@ func newRunCmd(g *globals) *cobra.Command {
 	fs.StringArrayVarP(&o.Sandbox.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
 	fs.StringVar(&o.Dir, "workingdir", "", "working `dir`ectory")
 	fs.StringArrayVar(&o.Sandbox.Devices, "device", nil, "host `device`")
+	var terminal *bool
+	fs.VarP(&optionalBool{&terminal}, "terminal", "t", "give the command a terminal (default if all streams are one)")
+	fs.Lookup("terminal").NoOptDefVal = "true"
+	addHistory := historyFlag(fs, g)
 	capFlags(fs, &o.Sandbox)
 	namespaceFlags(fs, &o.Sandbox)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
@@ -68,14 +74,34 @@ func newRunCmd(g *globals) *cobra.Command {
 			hostSources(o.Mounts)
 		}
 		o.Env = g.env.expand(env)
-		o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err}
+		o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err, Terminal: isTerminal(g.in) && isTerminal(g.out) && isTerminal(g.err)}
+		if terminal != nil {
+			o.Stdio.Terminal = *terminal
+		}
 		c, err := s.Container(args[0])
 		if err != nil {
 			return err
 		}
-		return c.Run(ctx, argv, o)
+		if err := c.Run(ctx, argv, o); err != nil || !*addHistory {
+			return err
+		}
+		return c.Edit(builder.Edit{History: []string{runHistory(c, argv)}})
 	})
 	return cmd
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && f != nil && term.IsTerminal(int(f.Fd()))
+}
+
+// runHistory is what --add-history records of a command (containers.md §11.3).
+func runHistory(c *builder.Container, argv []string) string {
+	shell := c.Config().Config.Shell
+	if len(shell) == 0 {
+		shell = []string{"/bin/sh", "-c"}
+	}
+	return strings.Join(append(shell, argv...), " ")
 }
 
 func parseMounts(texts []string) ([]builder.Mount, error) {

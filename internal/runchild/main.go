@@ -71,7 +71,7 @@ func start(req *Request) (Report, int, error) {
 		return rep, 0, err
 	}
 	pid, err := syscall.ForkExec(path, req.Argv, &syscall.ProcAttr{
-		Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req)},
+		Env: req.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Credential: credential(req), Setsid: req.Terminal, Setctty: req.Terminal},
 	})
 	if err != nil {
 		return rep, 0, fmt.Errorf("%wstarting %q: %w", errCommand, req.Argv[0], err)

@@ -27,6 +27,8 @@ type Request struct {
 	// SetGroups is false where the kernel denies it: in a user namespace with one identity.
 	SetGroups bool
 	Mounts    []Mount
+	// Terminal says that the standard streams are a terminal, which is to control the command.
+	Terminal bool
 	// FirstTree is the descriptor of the first detached mount.
 	FirstTree int
 	// Files are kept on a tmpfs, which only this process sees, over the directory Stage of the host.

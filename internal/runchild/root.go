@@ -147,6 +147,9 @@ func (b *rootBuilder) tree(m Mount, fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
+	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		m.Flags |= unix.MS_RDONLY // as in mount
+	}
 	target, err := b.target(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	if err != nil {
 		return err

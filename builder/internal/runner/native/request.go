@@ -19,14 +19,14 @@ import (
 
 // request turns a runtime specification into what the child does, and the namespaces to start it in.
 func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
-	if s.Linux.Resources != nil {
-		return nil, 0, errors.New("memory and CPU limits need an OCI runtime: use --isolation=oci")
+	if s.Linux.Resources != nil || s.Linux.CgroupsPath != "" {
+		return nil, 0, errors.New("memory and CPU limits, and a cgroup parent, need an OCI runtime: use --isolation=oci")
 	}
 	p := s.Process
 	req := &runchild.Request{
 		Root: s.Root.Path, Hostname: s.Hostname, Argv: p.Args, Env: p.Env, Dir: p.Cwd,
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, SetGroups: mayGroups(),
-		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, NoNewPriv: p.NoNewPrivileges,
+		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, NoNewPriv: p.NoNewPrivileges, Terminal: p.Terminal,
 	}
 	if len(p.Args) == 0 {
 		return nil, 0, errors.New("command must be specified")
