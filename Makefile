@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 export GOFLAGS     := -mod=readonly
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test lint bench fuzz docs install setup arm64
+.PHONY: help build demo image test lint bench fuzz docs install setup arm64
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ build: ## build bin/slipway, one static binary
 
 demo: build ## build a real image twice, run a command in it, write an OCI archive
 	@docs/demo/demo.sh bin/slipway
+
+image: build ## build Slipway's own image, localhost/slipway, with Slipway
+	@docs/image/build.sh bin/slipway
 
 test: setup build lint arm64 ## run every check (as root: installs what they need first)
 	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) run ./tests/report $(GO) test $(TAGS) -timeout 24m ./...

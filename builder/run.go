@@ -100,7 +100,7 @@ func (s *Store) runner(box Sandbox) runner.Runner {
 	if box.Isolation == IsolationOCI {
 		return oci.Runner{Command: box.Runtime, Flags: box.RuntimeFlags, Log: s.o.Log}
 	}
-	return native.Runner{Log: s.o.Log, Owners: oneID() && s.own != rootfs.Fail}
+	return native.Runner{Log: s.o.Log, Owners: oneID() && s.own != rootfs.Fail, Devices: s.own == rootfs.Record}
 }
 
 // commanded is a command on its way to a specification.

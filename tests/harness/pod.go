@@ -27,9 +27,17 @@ type Pod struct {
 	Dir string
 	// ReadOnly are more paths to show, as they are.
 	ReadOnly []string
-	// Mounts are more volumes, read-only: where they come from, by where they appear.
-	Mounts map[string]string
-	Env    []string
+	// Volumes are more directories and files.
+	Volumes []Volume
+	Env     []string
+	// Root replaces the machine's root directory, with that of an image.
+	Root string
+}
+
+// A Volume is a directory or file of the machine that a pod sees at a path of its own.
+type Volume struct {
+	At, From string
+	Write    bool
 }
 
 // Command returns the program to run in the pod; bundle is an empty directory for its description.
@@ -45,8 +53,12 @@ func (p Pod) Command(bundle string, argv ...string) (*exec.Cmd, error) {
 	if err := errors.Join(os.MkdirAll(bundle+"/rootfs", 0o755), os.MkdirAll(bundle+"/state", 0o700), os.WriteFile(bundle+"/config.json", spec, 0o644)); err != nil {
 		return nil, err
 	}
-	const script = `mount --bind / "$1/rootfs" && exec runc --root "$1/state" run --bundle "$1" "slipway-pod-$$"`
-	return exec.Command("unshare", "-m", "sh", "-c", script, "sh", bundle), nil
+	root := "/"
+	if p.Root != "" {
+		root = p.Root
+	}
+	const script = `mount --bind "$2" "$1/rootfs" && exec runc --root "$1/state" run --bundle "$1" "slipway-pod-$$"`
+	return exec.Command("unshare", "-m", "sh", "-c", script, "sh", bundle, root), nil
 }
 
 func (p Pod) spec(filter []byte, argv []string) map[string]any {
@@ -67,8 +79,12 @@ func (p Pod) spec(filter []byte, argv []string) map[string]any {
 	for _, path := range p.ReadOnly {
 		mounts = append(mounts, mount(path, "bind", path, "rbind", "ro"))
 	}
-	for at, from := range p.Mounts {
-		mounts = append(mounts, mount(at, "bind", from, "rbind", "ro"))
+	for _, v := range p.Volumes {
+		access := "ro"
+		if v.Write {
+			access = "rw"
+		}
+		mounts = append(mounts, mount(v.At, "bind", v.From, "rbind", access))
 	}
 	none := []string{}
 	return m{

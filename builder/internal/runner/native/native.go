@@ -28,6 +28,8 @@ type Runner struct {
 	Log *slog.Logger
 	// Owners makes the command see and set owners that this process cannot set (package owners).
 	Owners bool
+	// Devices says that devices which the command makes may be records, which whoever makes the layer understands.
+	Devices bool
 }
 
 // Run runs a job; see [runner.Runner].
@@ -46,7 +48,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	defer in.close()
 	defer out.close()
-	sup, err := supervise(r.Owners, req)
+	sup, err := supervise(r.Owners, r.Devices, req)
 	if err != nil {
 		return runner.Result{}, err
 	}

@@ -20,7 +20,7 @@ type supervision struct {
 }
 
 // supervise prepares one, if it is wanted.
-func supervise(wanted bool, req *runchild.Request) (*supervision, error) {
+func supervise(wanted, devices bool, req *runchild.Request) (*supervision, error) {
 	if !wanted {
 		return nil, nil //nolint:nilnil // a nil supervision is none
 	}
@@ -29,9 +29,13 @@ func supervise(wanted bool, req *runchild.Request) (*supervision, error) {
 		return nil, fmt.Errorf("supervising owners: %w", err)
 	}
 	req.Owners, req.SetGroups = owners.Filter(), true
+	caps := req.Caps
+	if !devices {
+		caps &^= 1 << unix.CAP_MKNOD
+	}
 	return &supervision{
 		ours: os.NewFile(uintptr(pair[0]), "supervision"), theirs: os.NewFile(uintptr(pair[1]), "supervision"),
-		caps: req.Caps, ended: make(chan error, 1),
+		caps: caps, ended: make(chan error, 1),
 	}, nil
 }
 

@@ -1,0 +1,107 @@
+package interop
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/internal/tree"
+	"github.com/slipway-build/slipway/tests/harness"
+)
+
+// TestDebianPod installs real packages in a restricted pod, with one id and nothing else, and compares every owner, mode,
+// device and capability with the same build done as root.
+func TestDebianPod(t *testing.T) {
+	harness.Need(t, "runc")
+	archive := debianTar(t)
+	s := shared.NewStore(t)
+	ctx := filepath.Join(s.Dir, "ctx")
+	if err := os.MkdirAll(filepath.Join(ctx, "app/bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"app/bin/serve": "#!/bin/sh\n", "app/data": "x\n", "Dockerfile": podDockerfile} {
+		if err := os.WriteFile(filepath.Join(ctx, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := filepath.Join(s.Dir, "build.sh")
+	const text = `set -e
+c=$(slipway from scratch)
+slipway add -q $c "$1" /
+slipway commit -q --rm $c debian-base >id
+slipway bud -q --cap-add MKNOD -t made "$2"
+slipway push -q --disable-compression made oci:$3:latest
+`
+	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.Run("sh", script, archive, ctx, filepath.Join(s.Dir, "by-root"))
+	want := podTree(t, filepath.Join(s.Dir, "by-root"))
+	for _, filter := range []string{"O"} { // A is in tests/script/pod_run.txtar
+		dir := filepath.Join(s.Dir, "pod-"+filter)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir, harness.PodUID, 0); err != nil {
+			t.Fatal(err)
+		}
+		p := harness.Pod{
+			Filter: filter, Dir: dir, ReadOnly: []string{filepath.Dir(s.Bin), ctx, script}, Volumes: []harness.Volume{{At: "/mnt", From: filepath.Dir(archive)}},
+			Env: []string{"PATH=" + filepath.Dir(s.Bin) + ":/usr/bin:/bin", "SLIPWAY_ROOT=" + dir + "/root", "SLIPWAY_RUNROOT=" + dir + "/run"},
+		}
+		for _, kv := range s.Command("true").Env {
+			if strings.Contains(strings.ToLower(kv), "_proxy=") {
+				p.Env = append(p.Env, kv)
+			}
+		}
+		cmd, err := p.Command(filepath.Join(s.Dir, "bundle-"+filter), "sh", script, "/mnt/"+filepath.Base(archive), ctx, dir+"/made")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Run(cmd.Args...)
+		got := podTree(t, dir+"/made")
+		if len(got) < 5000 {
+			t.Errorf("filter %s: only %d files", filter, len(got))
+		}
+		for name, line := range want {
+			if got[name] != line {
+				t.Errorf("filter %s: %s: root has %q, the pod %q", filter, name, line, got[name])
+			}
+		}
+		for name := range got {
+			if _, ok := want[name]; !ok {
+				t.Errorf("filter %s: %s is only in the pod's image", filter, name)
+			}
+		}
+	}
+}
+
+const podDockerfile = `FROM debian-base AS base
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cron iputils-ping >/dev/null 2>&1
+RUN useradd -m -u 1234 joe && adduser --quiet --system --group --home /srv/svc svc && su joe -c 'mkdir -p ~/.config/x; ln -s x ~/.config/y; umask 027; echo secret >~/mine'
+COPY --chown=joe:svc app /srv/app
+RUN chown -R svc:33 /srv/svc && mknod /srv/null c 1 3 && mkfifo /srv/pipe && chown 7:8 /srv/pipe && install -o joe -g svc -m 6755 /usr/bin/id /srv/id
+RUN cp -a /home/joe /srv/joe && tar -C /home -cf - joe | tar -C /mnt -xpf - && find /srv -user joe | sort >/srv/joes
+USER joe
+WORKDIR /home/joe/work
+RUN echo $(id -un) $(stat -c %U /etc/shadow) $(find /home/joe -not -user joe | wc -l) >report
+FROM base
+COPY --from=base --chown=99 /srv/app /opt/app
+`
+
+// podTree describes what an image has, by name: everything that a build as somebody else could get wrong.
+func podTree(t *testing.T, layout string) map[string]string {
+	t.Helper()
+	img, err := tree.Read(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]string{}
+	for _, f := range tree.Merge(img.Layers...) {
+		m[f.Name] = fmt.Sprintf("%c %04o %d:%d %d,%d %s %x", f.Type, f.Mode&0o7777, f.UID, f.GID, f.Major, f.Minor, f.Link, f.Xattrs["security.capability"])
+	}
+	return m
+}
