@@ -15,7 +15,7 @@ const version = 1
 type Input struct {
 	Kind     string   // instruction
 	Parent   string   // the layer below
-	Args     []string // command line, or destination and names
+	Args     []string `json:",omitempty"` // command line, or destination and names
 	Env      []string `json:",omitempty"` // sorted
 	Dir      string   `json:",omitempty"`
 	User     string   `json:",omitempty"`
