@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"time"
@@ -23,7 +22,7 @@ import (
 
 // Run runs a command in the container (containers.md §8). A command that ends with a status that is not among the
 // valid ones gives an *[ExitError]; whatever was made in the container only to mount on is gone afterwards.
-func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error {
+func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err error) {
 	if len(argv) == 0 {
 		return errors.New("command must be specified")
 	}
@@ -31,14 +30,15 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) error 
 		return err
 	}
 	box := w.o.Sandbox.over(o.Sandbox)
-	dir, err := w.s.runDir("runs")
+	runs, err := w.s.runDir("runs")
 	if err != nil {
 		return fmt.Errorf("preparing to run: %w", err)
 	}
-	if dir, err = os.MkdirTemp(dir, "run-"); err != nil {
-		return err
+	dir, done, err := w.s.scratchIn(runs)
+	if err != nil {
+		return fmt.Errorf("preparing to run: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, done()) }()
 	var res runner.Result
 	err = w.mounted(func(mountpoint string) error {
 		root, err := rootfs.Open(mountpoint, w.s.own)

@@ -73,13 +73,13 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
 		Options: append([]string{string(o.Sandbox.Namespaces.Network), boxText(st.b.o.Box)}, mounts...), Content: content}
-	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) error {
+	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) (err error) {
 		if script != "" {
-			file, err := scriptFile(script)
-			if err != nil {
-				return err
+			file, done, serr := st.b.scriptFile(script)
+			if serr != nil {
+				return serr
 			}
-			defer os.Remove(file)
+			defer func() { err = errors.Join(err, done()) }()
 			o.Sandbox.Volumes = append(o.Sandbox.Volumes, strings.ReplaceAll(file, ":", `\:`)+":"+args[len(args)-1]+":ro")
 		}
 		return w.Run(ctx, args, o)
@@ -147,17 +147,17 @@ func commandLine(c *instructions.RunCommand, shell []string) (args []string, scr
 	return append(shell, line), "", nil
 }
 
-func scriptFile(text string) (string, error) {
-	f, err := os.CreateTemp("", "slipway-script-")
+// scriptFile writes a script that anyone may run. It is gone after done, or, when we are killed, with the next build.
+func (b *build) scriptFile(text string) (file string, done func() error, err error) {
+	dir, done, err := b.s.Scratch()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Chmod(0o755), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
+	file = filepath.Join(dir, "script")
+	if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chmod(file, 0o755)); err != nil { //nolint:gosec // a step of any user runs it
+		return "", nil, errors.Join(err, done())
 	}
-	return f.Name(), nil
+	return file, done, nil
 }
 
 // workdir is WORKDIR: it makes the directory at once, owned by the user (dockerfile.md §8).
