@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -148,7 +149,8 @@ func Parse(blob []byte) (*Record, error) {
 		if name == "" {
 			name = t.Field(n).Name
 		}
-		delete(r.extra, name)
+		// The parser takes other spellings for known keys, so they must not be kept beside: the next reader would take the old one.
+		maps.DeleteFunc(r.extra, func(key string, _ json.RawMessage) bool { return strings.EqualFold(key, name) })
 	}
 	return r, nil
 }
