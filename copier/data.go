@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"time"
@@ -44,9 +45,11 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 	case size <= int64(len(buf)):
 		sum, err = c.small(out, f, buf[:size])
 	case c.o.NoDigest:
-		err = c.clone(out, f, size, buf)
+		err = c.clone(out, f, size, nil, buf)
 	default:
-		sum, _, err = stream(out, readerCtx{c.ctx, f}, buf)
+		h := sha256.New()
+		err = c.clone(out, f, size, h, buf)
+		sum = h.Sum(nil)
 	}
 	if err != nil {
 		return nil, err
@@ -78,68 +81,117 @@ func (c *copying) small(out, f *rootfs.File, buf []byte) ([]byte, error) {
 }
 
 // clone copies data in the kernel: shared blocks where the file system can (reflink), else copy_file_range, which keeps
-// the data out of our memory; and by hand where two file systems are concerned. Holes stay holes.
-func (c *copying) clone(out, f *rootfs.File, size int64, buf []byte) error {
+// the data out of our memory; and by hand where two file systems are concerned. Holes stay holes. h, if not nil, gets what
+// was written, read back while it is in memory: one copy less than reading and writing, and true of the copy.
+func (c *copying) clone(out, f *rootfs.File, size int64, h hash.Hash, buf []byte) error {
 	if unix.IoctlFileClone(out.Fd(), f.Fd()) == nil {
-		return nil
+		if h == nil {
+			return nil
+		}
+		_, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{readerCtx{c.ctx, out}}, buf)
+		return err
 	}
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
 	for at := int64(0); at < size; {
-		data, err := unix.Seek(f.Fd(), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // a hole to the end
-		}
-		if err != nil {
-			data = at // cannot tell
-		}
-		hole, err := unix.Seek(f.Fd(), data, unix.SEEK_HOLE)
-		if err != nil {
-			hole = size
-		}
-		hole = min(hole, size)
-		if err := c.span(out, f, data, hole, buf); err != nil {
+		data, hole := segment(f, at, size)
+		zeros(h, data-at, buf)
+		if err := c.span(out, f, data, hole, h, buf); err != nil {
 			return err
 		}
-		at = max(hole, at+1)
+		at = max(hole, data)
 	}
 	return nil
 }
 
-// step is how much the kernel copies before we look whether to stop.
-const step = 64 << 20
+// segment finds the next data of a file from at on. Where the file system cannot tell, all is data.
+func segment(f *rootfs.File, at, size int64) (data, hole int64) {
+	data, err := unix.Seek(f.Fd(), at, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) || (err == nil && data >= size) {
+		return size, size // a hole to the end
+	}
+	if err != nil {
+		return at, size
+	}
+	if hole, err = unix.Seek(f.Fd(), data, unix.SEEK_HOLE); err != nil || hole <= data {
+		hole = size
+	}
+	return data, min(hole, size)
+}
+
+// zeros puts the data of a hole into h.
+func zeros(h hash.Hash, n int64, buf []byte) {
+	if h == nil || n <= 0 {
+		return
+	}
+	clear(buf)
+	for ; n > 0; n -= int64(len(buf)) {
+		h.Write(buf[:min(n, int64(len(buf)))])
+	}
+}
+
+// step is how much the kernel copies before we look whether to stop, and while it is still in the processor's cache.
+const step = 4 << 20
 
 // span copies the bytes from at to end.
-func (c *copying) span(out, f *rootfs.File, at, end int64, buf []byte) error {
+func (c *copying) span(out, f *rootfs.File, at, end int64, h hash.Hash, buf []byte) error {
 	byHand := false
 	for at < end {
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
-		var n int
-		var err error
+		n, err := 0, error(nil)
 		if byHand {
-			n, err = unix.Pread(f.Fd(), buf[:min(int64(len(buf)), end-at)], at)
-			if err == nil && n > 0 {
-				_, err = unix.Pwrite(out.Fd(), buf[:n], at)
-			}
+			n, err = move(out, f, at, end, buf)
 		} else {
 			from, to := at, at
 			n, err = unix.CopyFileRange(f.Fd(), &from, out.Fd(), &to, int(min(step, end-at)), 0)
 			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOSPC) {
-				byHand, err, n = true, unix.EINTR, 0 // EXDEV, EINVAL, ENOSYS …: an error of its own comes up again
+				byHand = true // EXDEV, EINVAL, ENOSYS …: an error of its own comes up again
+				continue
 			}
 		}
-		switch {
-		case errors.Is(err, unix.EINTR):
+		if errors.Is(err, unix.EINTR) {
 			continue
-		case err != nil:
-			return &rootfs.PathError{Op: "copying to", Path: out.Name(), Err: err}
-		case n == 0:
+		}
+		if err == nil && n == 0 {
 			return shrunk(f)
 		}
+		if err == nil && h != nil {
+			err = readBack(out, h, at, n, buf)
+		}
+		if err != nil {
+			return &rootfs.PathError{Op: "copying to", Path: out.Name(), Err: err}
+		}
 		at += int64(n)
+	}
+	return nil
+}
+
+// move copies up to a buffer of bytes by hand.
+func move(out, f *rootfs.File, at, end int64, buf []byte) (int, error) {
+	n, err := unix.Pread(f.Fd(), buf[:min(int64(len(buf)), end-at)], at)
+	if err != nil || n == 0 {
+		return n, err
+	}
+	return unix.Pwrite(out.Fd(), buf[:n], at)
+}
+
+func readBack(out *rootfs.File, h hash.Hash, at int64, n int, buf []byte) error {
+	for end := at + int64(n); at < end; {
+		k, err := unix.Pread(out.Fd(), buf[:min(int64(len(buf)), end-at)], at)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && k == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		h.Write(buf[:k])
+		at += int64(k)
 	}
 	return nil
 }

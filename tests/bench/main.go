@@ -1,7 +1,7 @@
 // Command bench measures Slipway beside Debian's buildah, in the same run and on
 // the same machine, and prints for each operation ours, the peer's and the ratio.
 //
-//	go run ./tests/bench [-n 5] [-check] [-write docs/benchmarks.md]
+//	go run ./tests/bench [-n 5] [-only text] [-check] [-write docs/benchmarks.md]
 //
 // Both tools get a store of their own with the same image, and runs alternate, so
 // that what disturbs one disturbs the other. A number is the smallest of n runs:
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/slipway-build/slipway/internal/tree"
 	"github.com/slipway-build/slipway/tests/harness"
@@ -22,17 +23,18 @@ import (
 
 func main() {
 	n := flag.Int("n", 5, "runs of each operation")
+	only := flag.String("only", "", "measure only operations whose name contains this `text`")
 	check := flag.Bool("check", false, "fail when an aim is missed")
 	file := flag.String("write", "", "write the tables to this `file` too")
 	flag.Parse()
-	if err := run(*n, *check, *file); err != nil {
+	if err := run(*n, *check, *file, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 // run measures every row and reports.
-func run(n int, check bool, file string) error {
+func run(n int, check bool, file, only string) error {
 	peer, err := exec.LookPath("buildah")
 	if err != nil {
 		if check || harness.Required() {
@@ -55,12 +57,15 @@ func run(n int, check bool, file string) error {
 		return err
 	}
 	var results []result
-	for _, r := range rows() {
-		res, err := r.measure(n, ours, theirs)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+	for _, m := range operations() {
+		if !strings.Contains(m.title(), only) {
+			continue
 		}
-		fmt.Println(res)
+		res, err := m.measure(n, ours, theirs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.title(), err)
+		}
+		fmt.Println(res.String() + floorText(res))
 		results = append(results, res)
 	}
 	if file != "" {
@@ -71,12 +76,31 @@ func run(n int, check bool, file string) error {
 	return missed(results, check)
 }
 
+// An operation can be measured.
+type operation interface {
+	title() string
+	measure(n int, ours, theirs *tool) (result, error)
+}
+
+func (r row) title() string { return r.name }
+
+func operations() []operation {
+	var list []operation
+	for _, r := range rows() {
+		list = append(list, r)
+	}
+	for _, h := range heavies() {
+		list = append(list, h)
+	}
+	return list
+}
+
 // missed returns an error that names the aims that were not reached.
 func missed(results []result, check bool) error {
 	var errs []error
 	for _, r := range results {
 		if r.missed() {
-			errs = append(errs, fmt.Errorf("%s: CPU ratio %.2f, aim %.2f", r.row.name, r.ratio(), r.row.aim))
+			errs = append(errs, fmt.Errorf("%s: CPU ratio %.2f, aim %.2f%s", r.row.name, r.ratio(), r.row.aim, floorText(r)))
 		}
 	}
 	if !check {

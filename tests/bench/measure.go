@@ -47,6 +47,9 @@ func (t *tool) run(script string, repeat int) (cost, error) {
 type result struct {
 	row          row
 	ours, theirs cost
+	floor        cost    // of cp, where it was measured
+	floorAim     float64 // 0 for none
+	memoryAim    float64 // MB; 0 for none
 }
 
 // measure runs a row n times, the tools in turn, after one run to warm up.
@@ -81,4 +84,7 @@ func (c cost) least(d cost) cost {
 // ratio is our CPU time to the peer's.
 func (r result) ratio() float64 { return r.ours.cpu / r.theirs.cpu }
 
-func (r result) missed() bool { return r.row.aim > 0 && r.ratio() > r.row.aim }
+func (r result) missed() bool {
+	return r.row.aim > 0 && r.ratio() > r.row.aim || r.floorAim > 0 && r.ours.cpu > r.floorAim*r.floor.cpu ||
+		r.memoryAim > 0 && r.ours.memory > r.memoryAim
+}

@@ -46,6 +46,11 @@ process, bytes written to disk. Ratios are ours to the peer's; below 1 is better
 			r.ours.cpu*1e3, r.theirs.cpu*1e3, r.ratio(), aim, r.ours.wall*1e3, r.theirs.wall*1e3,
 			r.ours.memory, r.theirs.memory, r.ours.written, r.theirs.written)
 	}
+	for _, r := range results {
+		if text := floorText(r); text != "" {
+			fmt.Fprintf(&b, "\n%s: ours %.1f ms%s.", r.row.name, r.ours.cpu*1e3, text)
+		}
+	}
 	b.WriteString("\nThe script of 14 commands is: from, copy, config five times, run five times, commit, rm. The peer runs commands\n" +
 		"through runc, its default; ours through the built-in runner, its default.\n")
 	return b.String()
