@@ -17,6 +17,8 @@ import (
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
+
+	"github.com/slipway-build/slipway/builder/source"
 )
 
 // context is the image library's context for all operations.
@@ -147,11 +149,14 @@ func transient(err error) bool {
 	var status docker.UnexpectedHTTPStatusError
 	var netErr net.Error
 	var code errcode.Error
+	var download source.StatusError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &status):
 		return status.StatusCode >= 500 || status.StatusCode == 429
+	case errors.As(err, &download):
+		return download >= 500 || download == 429
 	case errors.As(err, &code):
 		return code.Code == errcode.ErrorCodeUnavailable || code.Code == errcode.ErrorCodeTooManyRequests
 	case errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -46,10 +45,7 @@ func OpenContext(ctx context.Context, s *builder.Store, where string, f Fetch) (
 	if strings.HasPrefix(where, "github.com/") {
 		where = "https://" + strings.TrimSuffix(where, ".git") + ".git"
 	}
-	git, isGit, err := source.ParseGit(where)
-	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", git, err)
-	}
+	isGit := source.IsGit(where)
 	if !isGit && !source.IsURL(where) && where != "-" {
 		return localContext(where)
 	}
@@ -59,11 +55,11 @@ func OpenContext(ctx context.Context, s *builder.Store, where string, f Fetch) (
 	}
 	switch {
 	case isGit:
-		err = c.clone(ctx, git, f)
+		err = c.clone(ctx, where, f)
 	case where == "-":
 		err = c.unpack(ctx, f.In)
 	default:
-		err = c.download(ctx, where)
+		err = c.download(ctx, s, where)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("build context: %w", err), c.Close())
@@ -90,27 +86,23 @@ func localContext(where string) (*Context, error) {
 	return &Context{Dir: dir}, nil
 }
 
-// clone fetches a repository. A subdirectory must be one in the clone, however it is spelled (security.md A).
-func (c *Context) clone(ctx context.Context, g source.Git, f Fetch) error {
-	top := filepath.Join(c.Dir, "clone")
-	if _, err := g.Clone(ctx, top, f.KeepGit, f.Environ); err != nil {
+// clone fetches a repository.
+func (c *Context) clone(ctx context.Context, where string, f Fetch) error {
+	o := source.GitOptions{Environ: f.Environ}
+	if f.KeepGit {
+		o.KeepDir = &f.KeepGit
+	}
+	g, err := source.Git(where, o)
+	if err != nil {
 		return err
 	}
-	c.Dir = top
-	if g.Subdir == "" {
-		return nil
-	}
-	for dir := range strings.SplitSeq(path.Clean("/" + g.Subdir)[1:], "/") {
-		c.Dir = filepath.Join(c.Dir, dir)
-		if st, err := os.Lstat(c.Dir); err != nil || !st.IsDir() {
-			return fmt.Errorf("%s: %q is not a directory of the repository", g, g.Subdir)
-		}
-	}
-	return nil
+	top := filepath.Join(c.Dir, "clone")
+	c.Dir = filepath.Join(top, g.Subdir())
+	return g.Clone(ctx, top)
 }
 
-func (c *Context) download(ctx context.Context, where string) error {
-	src, err := source.ParseURL(where, "")
+func (c *Context) download(ctx context.Context, s *builder.Store, where string) error {
+	src, err := s.Download(where, builder.FetchOptions{})
 	if err != nil {
 		return err
 	}
@@ -160,7 +152,7 @@ func (c *Context) BuildFile(name string) ([]byte, error) {
 
 // BuildFileURL downloads a build file.
 func BuildFileURL(ctx context.Context, where string) ([]byte, error) {
-	src, err := source.ParseURL(where, "")
+	src, err := source.URL(where, source.URLOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -37,19 +37,6 @@ func supported(cmd instructions.Command) error {
 		if instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure {
 			return errors.New("security.insecure is not allowed: a Dockerfile cannot widen what its steps may do")
 		}
-	case *instructions.CopyCommand:
-		if c.Link {
-			return errors.New("COPY --link is not supported")
-		}
-	case *instructions.AddCommand:
-		if c.Link || c.KeepGitDir != nil || c.Unpack != nil {
-			return errors.New("ADD --link, --keep-git-dir and --unpack are not supported")
-		}
-		for _, s := range c.SourcePaths {
-			if strings.HasPrefix(s, "git://") || strings.HasPrefix(s, "ssh://") || strings.HasPrefix(s, "git@") || source.IsURL(s) && strings.HasSuffix(strings.SplitN(s, "#", 2)[0], ".git") {
-				return fmt.Errorf("ADD from a Git repository (%s) is not supported", s)
-			}
-		}
 	}
 	return nil
 }
@@ -177,11 +164,14 @@ func (st *stage) workdir(ctx context.Context, c *instructions.WorkdirCommand, ra
 // copy is COPY.
 func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	for _, s := range c.SourcePaths {
-		if source.IsURL(s) {
+		switch {
+		case source.IsGit(s):
+			return errors.New("source can't be a git ref for COPY")
+		case source.IsURL(s):
 			return errors.New("source can't be a URL for COPY")
 		}
 	}
-	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Parents: c.Parents, AllowEmptyWildcard: true}
+	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Parents: c.Parents, Link: c.Link, AllowEmptyWildcard: true}
 	if c.From == "" {
 		o.IgnoreFile = st.b.o.IgnoreFile
 		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.files(), o)
@@ -250,50 +240,6 @@ func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
 	}
 	return tree{layer: img.TopLayer(), open: img.Open}, nil
-}
-
-// add is ADD.
-func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
-	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, AllowEmptyWildcard: true, IgnoreFile: st.b.o.IgnoreFile}
-	var urls []string
-	files := c.SourcesAndDest
-	files.SourcePaths = nil
-	for _, s := range c.SourcePaths {
-		if source.IsURL(s) {
-			urls = append(urls, s)
-		} else {
-			files.SourcePaths = append(files.SourcePaths, s)
-		}
-	}
-	if len(urls) == 0 {
-		if c.Checksum != "" {
-			return errors.New("checksum requires HTTP(S) or Git sources")
-		}
-		o.Unpack = true
-		return st.transfer(ctx, "ADD", files, st.b.files(), o)
-	}
-	if c.Checksum != "" && len(c.SourcePaths) > 1 {
-		return errors.New("checksum can't be specified for multiple sources")
-	}
-	by := "/bin/sh -c #(nop) ADD " + strings.Join(c.SourcePaths, " ") + " in " + c.DestPath + " "
-	return st.layerStep(ctx, nil, by, func(w *builder.Workspace) error { // what a server sends can change: never from the cache
-		for _, u := range urls {
-			src, err := source.ParseURL(u, c.Checksum)
-			if err == nil {
-				_, err = w.Copy(ctx, c.DestPath, src, o)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if len(files.SourcePaths)+len(files.SourceContents) == 0 {
-			return nil
-		}
-		o := o
-		o.Unpack = true
-		_, err := st.write(ctx, w, files, st.b.files(), o)
-		return err
-	})
 }
 
 // transfer copies files and here-documents, keyed by their content.

@@ -5,194 +5,332 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
+	"io/fs"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// Git is a place in a Git repository.
-type Git struct {
-	// Repository is its URL, without fragment and query, or scp-like.
-	Repository string
-	// Ref is a branch, a tag or a full commit ID; empty is the remote's HEAD.
-	Ref string
-	// Subdir is a directory below the root of the repository; empty is the root.
-	Subdir string
+// GitOptions controls a clone.
+type GitOptions struct {
+	// Scratch makes an empty directory for the clone and says how to remove it.
+	Scratch func() (dir string, done func() error, err error)
+	// KeepDir and Commit are the flags --keep-git-dir and --checksum; nil and empty say nothing.
+	KeepDir *bool
+	Commit  string
+	// Environ is the environment that git's is made of ("K=V"); nil is this process's.
+	Environ []string
 }
 
-// scpLike is user@host:path.
-var scpLike = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]*@[a-zA-Z0-9][a-zA-Z0-9.-]*:[^:]`)
-
-// ParseGit reads a Git URL (dockerfile.md §6.9): git:// and ssh://, user@host:path, and http(s):// whose path ends in .git; behind
-// "#" REF[:SUBDIR], or the query keys ref, branch, tag and subdir. ok is false for what is none.
-func ParseGit(text string) (g Git, ok bool, err error) {
-	base, fragment, _ := strings.Cut(text, "#")
-	if scpLike.MatchString(base) && !strings.Contains(base, "://") {
-		g.Repository = base
-	} else {
-		u, perr := url.Parse(base)
-		if perr != nil {
-			return g, false, nil
-		}
-		web := u.Scheme == "http" || u.Scheme == "https"
-		if u.Scheme != "git" && u.Scheme != "ssh" && (!web || !strings.HasSuffix(u.Path, ".git")) {
-			return g, false, nil
-		}
-		if err := g.query(u.Query()); err != nil {
-			return g, true, err
-		}
-		u.RawQuery = ""
-		g.Repository = u.String()
-	}
-	ref, sub, _ := strings.Cut(fragment, ":")
-	if ref != "" && g.Ref != "" && ref != g.Ref {
-		return g, true, fmt.Errorf("ref conflicts: %q and %q", g.Ref, ref)
-	}
-	if ref != "" {
-		g.Ref = ref
-	}
-	if sub != "" {
-		g.Subdir = sub
-	}
-	if strings.HasPrefix(g.Ref, "-") || strings.HasPrefix(g.Repository, "-") {
-		return g, true, fmt.Errorf("%q can not be the name of a Git reference", g.Ref) // it would be an option of git
-	}
-	return g, true, nil
+// A GitSource is the content of a repository at one commit: files 0644 or 0755, directories 0755, without ".git" unless
+// that is asked for (dockerfile.md §6.9).
+type GitSource struct {
+	ref  *GitRef
+	keep bool
+	o    GitOptions
 }
 
-func (g *Git) query(q url.Values) error {
-	for key, values := range q {
-		switch key {
-		case "ref", "branch", "tag":
-			if g.Ref != "" && g.Ref != values[0] {
-				return fmt.Errorf("ref conflicts: %q and %q", g.Ref, values[0])
-			}
-			g.Ref = values[0]
-		case "subdir":
-			g.Subdir = values[0]
-		default:
-			return fmt.Errorf("unexpected query %q", key)
+// Git is the repository that a word names. Nothing is fetched yet.
+func Git(word string, o GitOptions) (*GitSource, error) {
+	ref, err := ParseGit(word)
+	if err != nil {
+		return nil, err
+	}
+	if o.Commit != "" {
+		if !commitID.MatchString(o.Commit) {
+			return nil, fmt.Errorf("git source %s: invalid commit id %q", ref, o.Commit)
+		}
+		if err := set(&ref.Commit, o.Commit, "checksum"); err != nil {
+			return nil, fmt.Errorf("git source %s: %w", ref, err)
 		}
 	}
-	return nil
+	g := &GitSource{ref: ref, o: o}
+	switch {
+	case o.KeepDir != nil && ref.KeepDir != nil && *o.KeepDir != *ref.KeepDir:
+		return nil, fmt.Errorf("git source %s: inconsistent keep-git-dir configuration", ref)
+	case o.KeepDir != nil:
+		g.keep = *o.KeepDir
+	case ref.KeepDir != nil:
+		g.keep = *ref.KeepDir
+	}
+	return g, nil
 }
 
-// String is the place, without credentials.
-func (g Git) String() string {
-	text := g.Repository
-	if u, err := url.Parse(text); err == nil && !scpLike.MatchString(text) {
-		text = u.Redacted()
-	}
-	if g.Ref+g.Subdir != "" {
-		text += "#" + g.Ref
-	}
-	if g.Subdir != "" {
-		text += ":" + g.Subdir
-	}
-	return text
-}
+func (g *GitSource) String() string { return g.ref.String() }
 
-// Clone fetches the place into dir, which is made, and returns its commit. environ is git's environment ("K=V"); nothing of git's
-// configuration is read, no hook is run, submodules come over the same protocols only (security.md). ".git" is removed
-// unless keep is set.
-func (g Git) Clone(ctx context.Context, dir string, keep bool, environ []string) (commit string, err error) {
-	c := &cloning{ctx: ctx, dir: dir, env: append(environ,
-		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=git:http:https:ssh",
-		"GIT_TEMPLATE_DIR=", "HOME="+dir)}
-	if _, err := c.git("init", "-q", "--", dir); err != nil {
-		return "", err
+// Pin asks the remote which commit is meant, and stays with that one. With it, everything that decides the content is
+// known before anything is fetched; it returns a text of that.
+func (g *GitSource) Pin(ctx context.Context) (string, error) {
+	commit := g.ref.Ref
+	if len(g.ref.Commit) >= 40 {
+		commit = g.ref.Commit
 	}
-	if err := c.fetch(g); err != nil {
-		return "", err
-	}
-	if _, err := c.git("-C", dir, "checkout", "-q", "--detach", "FETCH_HEAD"); err != nil {
-		return "", err
-	}
-	if _, err := os.Lstat(filepath.Join(dir, ".gitmodules")); err == nil {
-		if _, err := c.git("-C", dir, "-c", "protocol.file.allow=never", "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"); err != nil {
+	if len(commit) < 40 || !commitID.MatchString(commit) {
+		name := g.ref.Ref
+		if name == "" {
+			name = "HEAD"
+		}
+		out, err := g.git(ctx, "", "ls-remote", "--quiet", "--", g.ref.Remote, name, name+"^{}")
+		if err != nil {
 			return "", err
 		}
+		if commit = pick(string(out), name); commit == "" {
+			return "", nil // an abbreviated commit, perhaps: known when it is fetched
+		}
 	}
-	out, err := c.git("-C", dir, "rev-parse", "HEAD")
-	if err != nil {
-		return "", err
+	if !strings.HasPrefix(commit, g.ref.Commit) {
+		return "", fmt.Errorf("git source %s: expected commit %s, got %s", g, g.ref.Commit, commit)
 	}
-	if !keep {
-		err = removeGitDirs(dir)
-	}
-	return strings.TrimSpace(out), err
+	g.ref.Commit = commit
+	return strings.Join([]string{"git", commit, g.ref.Subdir, strconv.FormatBool(g.keep), strconv.FormatBool(g.submodules()), strconv.FormatBool(g.ref.CommitTime)}, " "), nil
 }
 
-// cloning is one clone under way.
-type cloning struct {
-	ctx context.Context //nolint:containedctx // lives as long as one clone
-	dir string
-	env []string
-}
-
-// fetch gets the one commit, or, from servers that give no single ones, all.
-func (c *cloning) fetch(g Git) error {
-	ref := g.Ref
-	if ref == "" {
-		ref = "HEAD"
+// pick chooses among the refs that ls-remote lists, in git's own order; a tag counts as what it points to.
+func pick(list, name string) string {
+	found := map[string]string{}
+	for _, line := range strings.Split(list, "\n") {
+		if id, ref, ok := strings.Cut(line, "\t"); ok && commitID.MatchString(id) {
+			found[ref] = id
+		}
 	}
-	_, err := c.git("-C", c.dir, "fetch", "-q", "--no-recurse-submodules", "--depth=1", "--", g.Repository, ref)
-	if err == nil {
-		return nil
-	}
-	if _, aerr := c.git("-C", c.dir, "fetch", "-q", "--no-recurse-submodules", "--tags", "--", g.Repository, "+refs/heads/*:refs/remotes/origin/*"); aerr != nil {
-		return err
-	}
-	id, verr := c.git("-C", c.dir, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
-	if verr != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(c.dir, ".git", "FETCH_HEAD"), []byte(strings.TrimSpace(id)+"\n"), 0o600)
-}
-
-func (c *cloning) git(args ...string) (string, error) {
-	cmd := exec.CommandContext(c.ctx, "git", args...)
-	cmd.Env = c.env
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", errors.New("git is not installed: it is needed for build contexts in Git repositories")
-	}
-	if err != nil {
-		return "", fmt.Errorf("failed while performing `git %s`: %s: %w", verb(args), strings.TrimSpace(complaint.String()), err)
-	}
-	return out.String(), nil
-}
-
-// verb is the subcommand in git's arguments.
-func verb(args []string) string {
-	for n := 0; n < len(args); n++ {
-		switch {
-		case args[n] == "-C" || args[n] == "-c":
-			n++
-		case !strings.HasPrefix(args[n], "-"):
-			return args[n]
+	for _, ref := range []string{name, "refs/" + name, "refs/tags/" + name, "refs/heads/" + name} {
+		if id := found[ref+"^{}"]; id != "" {
+			return id
+		}
+		if id := found[ref]; id != "" {
+			return id
 		}
 	}
 	return ""
 }
 
-// removeGitDirs removes the repository's own data, and the files that stand for it in submodules.
-func removeGitDirs(dir string) error {
-	return filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || e.Name() != ".git" {
+func (g *GitSource) submodules() bool { return g.ref.Submodules == nil || *g.ref.Submodules }
+
+// Open clones the repository. The clone is removed by the Close of what is returned.
+func (g *GitSource) Open(ctx context.Context) (Opened, error) {
+	dir, done, err := g.o.Scratch()
+	if err != nil {
+		return Opened{}, err
+	}
+	dir = filepath.Join(dir, "clone")
+	if err := g.Clone(ctx, dir); err != nil {
+		return Opened{}, errors.Join(err, done())
+	}
+	root, err := rootfs.Open(filepath.Join(dir, g.ref.Subdir), rootfs.Apply)
+	if err != nil {
+		return Opened{}, errors.Join(err, done())
+	}
+	return Opened{Root: root, Patterns: []string{"."}, Close: func() error { return errors.Join(root.Close(), done()) }}, nil
+}
+
+// Subdir is the directory below the root of the repository that is meant, empty for all of it.
+func (g *GitSource) Subdir() string { return g.ref.Subdir }
+
+// Clone fetches the repository into dir, which is made. Subdir is a directory there when it returns.
+func (g *GitSource) Clone(ctx context.Context, dir string) error {
+	if _, err := g.git(ctx, "", "init", "--quiet", "--template=", "--", dir); err != nil {
+		return err
+	}
+	commit, err := g.fetch(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(commit, g.ref.Commit) {
+		return fmt.Errorf("git source %s: expected commit %s, got %s", g, g.ref.Commit, commit)
+	}
+	if _, err := g.git(ctx, dir, "checkout", "--quiet", "--force", "--detach", commit); err != nil {
+		return err
+	}
+	root, err := rootfs.Open(dir, rootfs.Apply)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.Lstat(".gitmodules"); err == nil && g.submodules() {
+		if _, err := g.git(ctx, dir, "submodule", "--quiet", "update", "--init", "--recursive"); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(path); err != nil {
+	}
+	if err := g.tidy(ctx, root, dir, commit); err != nil {
+		return err
+	}
+	return g.checkSubdir(root)
+}
+
+// checkSubdir refuses a subdirectory that is none, or that is reached through a link (GHSA-4vrq-3vrq-g6gg).
+func (g *GitSource) checkSubdir(root *rootfs.Root) error {
+	at := ""
+	for _, part := range strings.Split(g.ref.Subdir, "/") {
+		at = path.Join(at, part)
+		if i, err := root.Lstat(at); err != nil || !i.IsDir() {
+			return fmt.Errorf("git source %s: %q is not a directory of the repository", g, g.ref.Subdir)
+		}
+	}
+	return nil
+}
+
+// fetch gets the commit that is wanted, with as little history as the server can give, and returns its id.
+func (g *GitSource) fetch(ctx context.Context, dir string) (string, error) {
+	want := g.ref.Ref
+	if len(g.ref.Commit) >= 40 {
+		want = g.ref.Commit
+	}
+	if want == "" {
+		want = "HEAD"
+	}
+	_, err := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--", g.ref.Remote, want)
+	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "shallow") { // a server of plain files
+		_, err = g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.ref.Remote, want)
+	}
+	if err == nil {
+		return g.commit(ctx, dir, "FETCH_HEAD")
+	}
+	if ctx.Err() != nil || !commitID.MatchString(want) {
+		return "", err
+	}
+	// A commit that is no tip, or abbreviated: everything, then.
+	if _, aerr := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.ref.Remote, "+refs/*:refs/remote/*"); aerr != nil {
+		return "", err
+	}
+	commit, cerr := g.commit(ctx, dir, want)
+	if cerr != nil {
+		return "", err
+	}
+	return commit, nil
+}
+
+func (g *GitSource) commit(ctx context.Context, dir, rev string) (string, error) {
+	out, err := g.git(ctx, dir, "rev-parse", "--quiet", "--verify", "--end-of-options", rev+"^{commit}")
+	return strings.TrimSpace(string(out)), err
+}
+
+// git runs git. Nothing of the caller's configuration counts but how to reach ssh servers and proxies: no hooks, no filters,
+// no rewritten URLs. Protocols that run programs (ext) or read local files are refused, also for submodules (CVE-2022-39253).
+func (g *GitSource) git(ctx context.Context, dir, verb string, args ...string) ([]byte, error) {
+	config := []string{
+		"protocol.allow=never", "protocol.http.allow=always", "protocol.https.allow=always", "protocol.ssh.allow=always", "protocol.git.allow=always",
+		"core.hooksPath=/dev/null", "core.fsmonitor=false", "init.defaultBranch=main", "advice.detachedHead=false",
+		"gc.auto=0", "credential.helper=",
+	}
+	var full []string
+	for _, c := range config {
+		full = append(full, "-c", c)
+	}
+	cmd := exec.CommandContext(ctx, "git", append(append(full, verb), args...)...)
+	cmd.Dir = dir
+	if dir == "" {
+		cmd.Dir = "/"
+	}
+	if cmd.Env = gitEnv(g.o.Environ); g.o.Environ == nil {
+		cmd.Env = gitEnv(cmd.Environ())
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("git source %s: the program git is not installed", g)
+		}
+		return nil, fmt.Errorf("git source %s: failed while performing `git %s`: %w: %s", g, verb, err, g.quiet(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}
+
+// quiet makes one line of what git says, without the credentials of the URL.
+func (g *GitSource) quiet(text string) string {
+	text = strings.ReplaceAll(text, g.ref.Remote, (&GitRef{Remote: g.ref.Remote}).String())
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+func gitEnv(env []string) []string {
+	var kept []string
+	for _, kv := range env {
+		key, _, _ := strings.Cut(kv, "=")
+		switch {
+		case !strings.HasPrefix(key, "GIT_"), key == "GIT_SSH", key == "GIT_SSH_COMMAND", key == "GIT_SSL_CAINFO", key == "GIT_PROXY_COMMAND":
+			kept = append(kept, kv)
+		}
+	}
+	return append(kept, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
+		"GIT_ALLOW_PROTOCOL=http:https:ssh:git", "GIT_LFS_SKIP_SMUDGE=1", "LC_ALL=C")
+}
+
+// tidy gives what was checked out the modes that git means, whatever the umask, and removes ".git" at every level.
+func (g *GitSource) tidy(ctx context.Context, root *rootfs.Root, dir, commit string) error {
+	var mtime *time.Time
+	if g.ref.CommitTime {
+		out, err := g.git(ctx, dir, "show", "--no-patch", "--format=%ct", commit)
+		if err != nil {
 			return err
 		}
-		if e.IsDir() {
-			return filepath.SkipDir
+		sec, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+		if err != nil {
+			return fmt.Errorf("git source %s: time of %s: %w", g, commit, err)
 		}
-		return nil
-	})
+		t := time.Unix(sec, 0)
+		mtime = &t
+	}
+	d, err := root.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return g.tidyDir(d, mtime)
+}
+
+func (g *GitSource) tidyDir(d *rootfs.Dir, mtime *time.Time) error {
+	entries, err := d.ReadDir()
+	if err != nil {
+		return err
+	}
+	for _, name := range entries {
+		if name == ".git" {
+			if !g.keep {
+				err = d.RemoveAll(name)
+			}
+		} else {
+			err = g.tidyEntry(d, name, mtime)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if mtime != nil {
+		return d.Utimes(".", *mtime)
+	}
+	return nil
+}
+
+func (g *GitSource) tidyEntry(d *rootfs.Dir, name string, mtime *time.Time) error {
+	i, err := d.Lstat(name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case i.IsDir():
+		sub, err := d.Dir(name)
+		if err != nil {
+			return err
+		}
+		defer sub.Close()
+		if err := sub.Chmod(".", 0o755); err != nil {
+			return err
+		}
+		return g.tidyDir(sub, mtime)
+	case i.IsRegular() && i.Perm()&0o100 != 0:
+		err = d.Chmod(name, 0o755)
+	case i.IsRegular():
+		err = d.Chmod(name, 0o644)
+	}
+	if err == nil && mtime != nil {
+		err = d.Utimes(name, *mtime)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path.Join(d.Name(), name), err)
+	}
+	return nil
 }

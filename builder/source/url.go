@@ -21,7 +21,14 @@ type URLOptions struct {
 	Checksum digest.Digest
 	// Client fetches; nil is http.DefaultClient.
 	Client *http.Client
+	// Retry calls a function until it succeeds or there is no sense in it; nil calls it once.
+	Retry func(context.Context, func() error) error
 }
+
+// A StatusError is a server's refusal: the HTTP status.
+type StatusError int
+
+func (e StatusError) Error() string { return fmt.Sprintf("invalid response status %d", int(e)) }
 
 // IsURL tells whether a source word names something to download.
 func IsURL(word string) bool {
@@ -33,17 +40,42 @@ func IsURL(word string) bool {
 func URL(text string, o URLOptions) (Source, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parsing source URL: %w", err)
+		return nil, errors.New("a source is no valid URL") // its text may hold a password
 	}
-	name := path.Base(u.Path)
-	if name == "/" || name == "." || strings.HasSuffix(u.Path, "/") {
-		return nil, fmt.Errorf("source %s names no file", u.Redacted())
+	r := &remote{u: u, name: Name(text)}
+	if u.Host == "" {
+		return nil, fmt.Errorf("source %s names no host", r)
+	}
+	if o.Checksum != "" {
+		if err := o.Checksum.Validate(); err != nil {
+			return nil, fmt.Errorf("checksum %q: %w", o.Checksum, err)
+		}
 	}
 	if o.Client == nil {
 		o.Client = http.DefaultClient
 	}
-	return &remote{u: u, name: name, o: o}, nil
+	if o.Retry == nil {
+		o.Retry = func(_ context.Context, f func() error) error { return f() }
+	}
+	r.o = o
+	return r, nil
 }
+
+// Name is the name that a download gets in a directory: the last component of the URL's path, as BuildKit has it.
+func Name(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return unnamed
+	}
+	name := path.Base(u.Path)
+	if name == "/" || name == "." || name == ".." || strings.HasSuffix(u.Path, "/") {
+		return unnamed
+	}
+	return name
+}
+
+// unnamed is the name of a download whose URL has none (dockerfile.md §6.9).
+const unnamed = "__unnamed__"
 
 type remote struct {
 	u    *url.URL
@@ -51,46 +83,86 @@ type remote struct {
 	o    URLOptions
 }
 
-func (r *remote) String() string { return r.u.Redacted() }
+// String leaves out what may be a credential: the user part and the query (CVE-2023-26054).
+func (r *remote) String() string {
+	u := *r.u
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
 
+// Open begins the download. Only that is tried again: what has been written of a stream cannot be taken back.
 func (r *remote) Open(ctx context.Context) (Opened, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.u.String(), nil)
+	var resp *http.Response
+	err := r.o.Retry(ctx, func() (err error) {
+		resp, err = r.get(ctx)
+		return err
+	})
 	if err != nil {
 		return Opened{}, fmt.Errorf("downloading %s: %w", r, err)
-	}
-	resp, err := r.o.Client.Do(req)
-	if err != nil {
-		var ue *url.Error // its text repeats the URL, with credentials in the query
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
-		return Opened{}, fmt.Errorf("downloading %s: %w", r, err)
-	}
-	if resp.StatusCode/100 != 2 {
-		resp.Body.Close()
-		return Opened{}, fmt.Errorf("downloading %s: invalid response status %d", r, resp.StatusCode)
 	}
 	mtime, err := http.ParseTime(resp.Header.Get("Last-Modified"))
 	if err != nil {
 		mtime = time.Unix(0, 0)
 	}
-	body := io.Reader(resp.Body)
+	body := io.Reader(&whole{r: resp.Body, left: resp.ContentLength})
 	if r.o.Checksum != "" {
-		if body, err = verified(resp.Body, r.o.Checksum); err != nil {
-			resp.Body.Close()
-			return Opened{}, fmt.Errorf("downloading %s: %w", r, err)
-		}
+		body = verified(body, r.o.Checksum)
 	}
 	return Opened{Name: r.name, Mode: 0o600, Mtime: mtime, Body: body, Close: resp.Body.Close}, nil
 }
 
-// verified returns a reader that fails at the end when the content is not what want says.
-func verified(body io.Reader, want digest.Digest) (io.Reader, error) {
-	if err := want.Validate(); err != nil {
-		return nil, fmt.Errorf("checksum %q: %w", want, err)
+func (r *remote) get(ctx context.Context) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.u.String(), nil)
+	if err != nil {
+		return nil, err
 	}
+	req.Header.Set("Accept-Encoding", "identity") // the checksum is of the file, not of what a server packs it into
+	resp, err := r.o.Client.Do(req)
+	if err != nil {
+		var ue *url.Error // its text repeats the URL, with credentials in the query
+		if errors.As(err, &ue) {
+			err = transportError{ue.Err, ue.Timeout()}
+		}
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		resp.Body.Close()
+		return nil, StatusError(resp.StatusCode)
+	}
+	return resp, nil
+}
+
+// transportError is a net.Error: the server was not reached, or not believed.
+type transportError struct {
+	error
+	timeout bool
+}
+
+func (e transportError) Unwrap() error   { return e.error }
+func (e transportError) Timeout() bool   { return e.timeout }
+func (e transportError) Temporary() bool { return true }
+
+// whole makes a download that ends before the announced length an error, by whatever version of the protocol it comes.
+type whole struct {
+	r    io.Reader
+	left int64 // negative: not announced
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if w.left >= 0 {
+		w.left -= int64(n)
+		if errors.Is(err, io.EOF) && w.left > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+// verified returns a reader that fails at the end when the content is not what want, a valid digest, says.
+func verified(body io.Reader, want digest.Digest) io.Reader {
 	h := want.Algorithm().Hash()
-	return &checked{r: io.TeeReader(body, h), h: h, want: want}, nil
+	return &checked{r: io.TeeReader(body, h), h: h, want: want}
 }
 
 type checked struct {
@@ -107,10 +179,4 @@ func (c *checked) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// ParseURL is URL with the checksum as text, empty for none.
-func ParseURL(text, checksum string) (Source, error) {
-	o := URLOptions{Checksum: digest.Digest(checksum)}
-	return URL(text, o)
 }

@@ -139,7 +139,7 @@ func named(values []string) (map[string]string, error) {
 			return nil, fmt.Errorf("invalid --build-context %q: want NAME=VALUE", text)
 		}
 		scheme, _, ok := strings.Cut(value, "://")
-		if _, git, _ := source.ParseGit(value); ok && !git && !strings.Contains(" http https docker-image container-image docker oci-layout ", " "+scheme+" ") {
+		if ok && !source.IsGit(value) && !strings.Contains(" http https docker-image container-image docker oci-layout ", " "+scheme+" ") {
 			return nil, fmt.Errorf("unsupported context source %s for %s", scheme, name)
 		}
 		m[name] = value

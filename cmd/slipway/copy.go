@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/source"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -22,6 +24,7 @@ type copyFlags struct {
 	contextDir, ignore, from string
 	checksum, stamp          string
 	quiet, wildcards         bool
+	addHistory               *bool
 	pull                     builder.PullOptions
 	add                      bool
 }
@@ -54,7 +57,7 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 	fs.StringVar(&f.contextDir, "contextdir", "", "`dir`ectory that sources are confined to")
 	fs.StringVar(&f.ignore, "ignorefile", "", "ignore `file`; needs --contextdir")
 	fs.StringVar(&f.from, "from", "", "working container or image to copy from")
-	fs.StringVar(&f.checksum, "checksum", "", "`sha256:...` that a download must have")
+	fs.StringVar(&f.checksum, "checksum", "", "`sha256:...` that a download must have, or commit of a Git repository")
 	fs.StringVar(&f.stamp, "timestamp", "", "`seconds` for the times of what is copied")
 	fs.StringSliceVar(&f.o.Excludes, "exclude", nil, "`pattern` of what is not copied")
 	fs.BoolVar(&f.o.NoFollow, "no-follow-symlinks", false, "copy links named as sources as links")
@@ -64,7 +67,10 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 	if !add {
 		fs.BoolVar(&f.o.Parents, "parents", false, "keep the directories of sources")
 	}
+	f.addHistory = historyFlag(fs, g)
 	registryFlags(fs, g, &f.pull.Registry)
+	fs.BoolVar(&f.pull.Registry.RemoveSignatures, "remove-signatures", false, "ignore signatures of an image that is pulled")
+	_ = fs.MarkHidden("remove-signatures")
 	retryFlags(fs, &f.pull.Registry)
 	cmd.RunE = g.withStore(f.run)
 	return cmd
@@ -89,22 +95,35 @@ func (f *copyFlags) run(ctx context.Context, s *builder.Store, args []string) (e
 	if len(sources) > 1 && !strings.HasSuffix(dest, "/") {
 		dest += "/"
 	}
+	f.o.NoDigest = f.quiet && !*f.addHistory
 	var digests []string
+	kind := ""
 	err = f.each(ctx, s, sources, func(src source.Source, o builder.CopyOptions) error {
 		content, err := c.Copy(ctx, dest, src, o)
 		if err == nil && content.Digest != "" {
-			digests = append(digests, content.Digest.Encoded())
+			digests, kind = append(digests, content.Digest.Encoded()), content.Kind
 		}
 		return err
 	})
-	if err != nil || f.quiet || len(digests) == 0 {
+	if err != nil || len(digests) == 0 {
 		return err
 	}
 	text := digests[0]
 	if len(digests) > 1 {
-		text = copier.Sum(digests).Encoded()
+		text, kind = copier.Sum(digests).Encoded(), "multi:"
 	}
-	_, err = fmt.Fprintln(f.g.out, text)
+	if *f.addHistory {
+		verb := "COPY"
+		if f.add {
+			verb = "ADD"
+		}
+		if err := c.Edit(builder.Edit{History: []string{config.Nop(verb, kind+text)}}); err != nil {
+			return err
+		}
+	}
+	if !f.quiet {
+		_, err = fmt.Fprintln(f.g.out, text)
+	}
 	return err
 }
 
@@ -117,24 +136,38 @@ func (f *copyFlags) each(ctx context.Context, s *builder.Store, words []string, 
 		})
 	}
 	for _, w := range words {
-		if source.IsURL(w) {
-			src, err := source.ParseURL(w, f.checksum)
-			if err == nil {
-				err = do(src, f.o)
-			}
-			if err != nil {
-				return err
-			}
-			continue
+		src, err := f.remote(s, w)
+		switch {
+		case err != nil:
+			return err
+		case src != nil:
+			err = do(src, f.o)
+		case f.checksum != "":
+			err = errors.New("checksum flag is not supported for local sources")
+		default:
+			err = f.local(w, do)
 		}
-		if f.checksum != "" {
-			return errors.New("checksum flag is not supported for local sources")
-		}
-		if err := f.local(w, do); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// remote is the source that a word names if that is not on this machine, else nil.
+func (f *copyFlags) remote(s *builder.Store, word string) (source.Source, error) {
+	o := builder.FetchOptions{Registry: f.pull.Registry, Checksum: f.checksum}
+	switch {
+	case source.IsGit(word):
+		g, err := s.Git(word, o)
+		if err != nil {
+			return nil, err
+		}
+		return g, nil
+	case source.IsURL(word):
+		return s.Download(word, o)
+	}
+	return nil, nil
 }
 
 // local copies one word from the host: below the context directory, or from anywhere.
@@ -156,8 +189,8 @@ func (f *copyFlags) local(word string, do func(source.Source, builder.CopyOption
 		if err != nil {
 			return err
 		}
-		if rest, ok := strings.CutPrefix(word, abs+"/"); ok {
-			pattern = rest
+		if pattern, err = below(abs, word); err != nil {
+			return err
 		}
 		dir = abs
 		if o.IgnoreFile = f.ignore; o.IgnoreFile == "" {
@@ -170,4 +203,19 @@ func (f *copyFlags) local(word string, do func(source.Source, builder.CopyOption
 	}
 	defer root.Close()
 	return do(source.Dir(root, word, pattern), o)
+}
+
+// below is a source word as seen from the context directory: a word that begins with the directory's own path means
+// that path, any other is below it (exact.md, cli.md §9.3).
+func below(dir, word string) (string, error) {
+	if word == dir {
+		return ".", nil
+	}
+	if rest, ok := strings.CutPrefix(word, strings.TrimSuffix(dir, "/")+"/"); ok {
+		word = rest
+	}
+	if clean := path.Clean(word); clean == ".." || strings.HasPrefix(clean, "../") {
+		return "", fmt.Errorf("possible escaping context directory error: %q is outside of %q", word, dir)
+	}
+	return word, nil
 }

@@ -27,7 +27,7 @@ func heavies() []heavy {
 			before: from, after: rm, floor: "cp -a $SOURCE/many copied", floorAim: 1.5, memory: 100},
 		{row: row{"copy of a file of 1 GiB", 1, "tool copy -q $(cat ctr) $SOURCE/big /big", 0.3},
 			source: "head -c 1073741824 /dev/urandom >big", before: from, after: rm, floor: "cp -a $SOURCE/big copied", memory: 100},
-		{row: row{"200,000 files, 99% of them ignored", 1, "tool copy -q --contextdir $SOURCE/ctx $(cat ctr) . /ctx", 0.3},
+		{row: row{"200,000 files, 99% of them ignored", 1, "tool copy -q --contextdir $SOURCE/ctx $(cat ctr) $SOURCE/ctx /ctx", 0.3},
 			source: "mkdir -p ctx/kept; echo ignored >ctx/.dockerignore; (cd ctx/kept; seq 2000 | xargs touch)\n" +
 				"for d in $(seq 198); do mkdir -p ctx/ignored/$d; (cd ctx/ignored/$d; seq 1000 | xargs touch); done",
 			before: from, after: rm, floor: "cp -a $SOURCE/ctx/kept copied", memory: 100},

@@ -1,0 +1,155 @@
+package imagebuildah
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/imagebuildah/cache"
+)
+
+// A piece is what ADD takes from one place: neighbouring paths of the context, with the here-documents in the last piece,
+// or one remote source.
+type piece struct {
+	files   instructions.SourcesAndDest
+	remote  source.Source
+	content string // names the content, empty where that is not known before it is fetched
+	state   string // of the paths, when content was found
+	o       builder.CopyOptions
+}
+
+// add is ADD.
+func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
+	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Link: c.Link, AllowEmptyWildcard: true}
+	local := o
+	local.IgnoreFile, local.Unpack = st.b.o.IgnoreFile, c.Unpack == nil || *c.Unpack
+	remote := false
+	for _, s := range c.SourcePaths {
+		remote = remote || source.IsGit(s) || source.IsURL(s)
+	}
+	switch {
+	case !remote && c.Checksum != "":
+		return errors.New("checksum requires HTTP(S) or Git sources")
+	case !remote:
+		return st.transfer(ctx, "ADD", c.SourcesAndDest, st.b.files(), local)
+	case c.Checksum != "" && len(c.SourcePaths)+len(c.SourceContents) > 1:
+		return errors.New("checksum can't be specified for multiple sources")
+	}
+	parts, err := st.pieces(ctx, c, o, local)
+	if err != nil {
+		return err
+	}
+	in := &cache.Input{Kind: "ADD", Args: []string{c.DestPath, st.cfg.Config.WorkingDir},
+		Options: []string{o.Chown, o.Chmod, strings.Join(o.Excludes, "\n"), fmt.Sprint(local.Unpack, o.Link, c.Unpack != nil)}}
+	var words []string
+	for _, p := range parts {
+		words = append(words, p.words()...)
+		if in == nil || p.content == "" {
+			in = nil // what a server sends can change: never from the cache
+			continue
+		}
+		in.Content = append(in.Content, p.content)
+		in.Args = append(in.Args, names(p.files)...)
+	}
+	by := "/bin/sh -c #(nop) ADD " + strings.Join(words, " ") + " in " + c.DestPath + " "
+	s := st.current
+	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error {
+		for _, p := range parts {
+			changed, err := st.addPiece(ctx, w, c.DestPath, p)
+			if err != nil {
+				return err
+			}
+			s.changed = s.changed || changed
+		}
+		return nil
+	})
+}
+
+// words name the sources in the history, without credentials.
+func (p piece) words() []string {
+	if p.remote != nil {
+		return []string{p.remote.String()}
+	}
+	return append(p.files.SourcePaths, names(instructions.SourcesAndDest{SourceContents: p.files.SourceContents})...)
+}
+
+// pieces splits the sources of ADD, in the order in which they are written (dockerfile.md §6.1).
+func (st *stage) pieces(ctx context.Context, c *instructions.AddCommand, o, local builder.CopyOptions) ([]piece, error) {
+	var parts []piece
+	paths := func() *piece {
+		if n := len(parts); n > 0 && parts[n-1].remote == nil {
+			return &parts[n-1]
+		}
+		parts = append(parts, piece{o: local, files: instructions.SourcesAndDest{DestPath: c.DestPath}})
+		return &parts[len(parts)-1]
+	}
+	for _, word := range c.SourcePaths {
+		if !source.IsGit(word) && !source.IsURL(word) {
+			p := paths()
+			p.files.SourcePaths = append(p.files.SourcePaths, word)
+			continue
+		}
+		p, err := st.remotePiece(ctx, c, word, o)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, p)
+	}
+	if len(c.SourceContents) > 0 {
+		p := paths()
+		p.files.SourceContents = c.SourceContents
+	}
+	for i := range parts {
+		p := &parts[i]
+		if p.remote != nil {
+			continue
+		}
+		list, state, err := st.digest(ctx, p.files, st.b.files(), p.o)
+		if err != nil {
+			return nil, err
+		}
+		p.content, p.state = strings.Join(list, " "), state
+	}
+	return parts, nil
+}
+
+func (st *stage) remotePiece(ctx context.Context, c *instructions.AddCommand, word string, o builder.CopyOptions) (piece, error) {
+	ro := builder.FetchOptions{Registry: st.b.o.Pull.Registry, Checksum: c.Checksum, KeepGitDir: c.KeepGitDir}
+	if source.IsGit(word) {
+		if c.Unpack != nil && *c.Unpack {
+			return piece{}, errors.New("unpack requires HTTP(S) or local sources")
+		}
+		g, err := st.b.s.Git(word, ro)
+		if err != nil {
+			return piece{}, err
+		}
+		content, err := g.Pin(ctx)
+		return piece{remote: g, content: content, o: o}, err
+	}
+	o.Unpack = c.Unpack != nil && *c.Unpack
+	src, err := st.b.s.Download(word, ro)
+	if err != nil {
+		return piece{}, err
+	}
+	p := piece{remote: src, o: o}
+	if c.Checksum != "" {
+		p.content = "url:" + source.Name(word) + ":" + c.Checksum
+	}
+	return p, nil
+}
+
+// addPiece copies one piece, and tells whether its paths have changed since their digest was made.
+func (st *stage) addPiece(ctx context.Context, w *builder.Workspace, dest string, p piece) (changed bool, err error) {
+	p.o.NoDigest = true
+	if p.remote != nil {
+		_, err := w.Copy(ctx, dest, p.remote, p.o)
+		return false, err
+	}
+	copied, err := st.write(ctx, w, p.files, st.b.files(), p.o)
+	return p.state != "" && copied != p.state, err
+}
