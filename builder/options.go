@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
@@ -219,6 +220,8 @@ type CopyOptions struct {
 	Link bool
 	// Mtime is given to everything copied.
 	Mtime *time.Time
+	// Index knows digests of files of a context from earlier builds; nil knows none.
+	Index *copier.Index `json:"-"`
 	// NoDigest makes no digest, where one is known: data is then copied by the kernel.
 	NoDigest bool
 }

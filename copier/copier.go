@@ -44,6 +44,8 @@ type Options struct {
 	Unpack bool
 	// Link copies as into a layer of its own that is put on top: nothing of the destination is followed or asked.
 	Link bool
+	// Index, if set, knows digests of files from earlier times; Digest asks it and tells it.
+	Index *Index
 	// NoDigest skips the digest where it is known: data can then be copied by the kernel.
 	NoDigest bool
 }

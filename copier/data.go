@@ -224,6 +224,20 @@ func allZero(b []byte) bool {
 	return b[0] == 0 && b[len(b)-1] == 0 && bytes.Count(b, []byte{0}) == len(b)
 }
 
+// indexedSum is hashFile for what the index does not know.
+func (c *copying) indexedSum(f *rootfs.File, info rootfs.Info, buf []byte) ([]byte, error) {
+	if sum, ok := c.o.Index.lookup(info); ok || c.o.NoDigest {
+		return sum, nil
+	}
+	sum, err := c.hashFile(f, info, buf)
+	if err != nil || c.o.Index == nil {
+		return sum, err
+	}
+	after, err := f.Info()
+	c.o.Index.store(info, after, sum, time.Now())
+	return sum, err
+}
+
 // hashFile returns the digest of a file's data.
 func (c *copying) hashFile(f *rootfs.File, info rootfs.Info, buf []byte) ([]byte, error) {
 	if c.o.NoDigest {

@@ -185,7 +185,7 @@ func (c *copying) file(f *rootfs.File, info rootfs.Info, to place, buf []byte) (
 		return got, err
 	}
 	if to.dir == nil {
-		got.sum, err = c.hashFile(f, info, buf)
+		got.sum, err = c.indexedSum(f, info, buf)
 	} else {
 		got.sum, err = c.copyFile(f, got, to, buf)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
@@ -97,7 +98,8 @@ type build struct {
 	plan    *plan.Plan
 	global  expand.Scope
 	context *rootfs.Root
-	done    []*stage // by index; one that is needed is there before those that need it start
+	index   *copier.Index // of the context's files
+	done    []*stage      // by index; one that is needed is there before those that need it start
 	once    []sync.Once
 	failed  []error // of stages, by index
 	needed  []int
@@ -127,6 +129,8 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 			b.event(Event{Kind: "error", Text: err.Error()})
 		}
 	}()
+	b.index = s.ContextIndex(o.Context)
+	defer s.SaveIndex(b.index)
 	using, err := s.UseCache()
 	if err != nil {
 		return nil, err

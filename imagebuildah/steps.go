@@ -308,6 +308,9 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 	if text, ok := st.b.s.LayerFact(name); ok && from.layer != "" {
 		return text, "", nil
 	}
+	if from.layer == "" {
+		o.Index = st.b.index
+	}
 	err = from.with(func(root *rootfs.Root) error {
 		c, err := builder.ContentDigest(ctx, root, paths, o)
 		if err == nil {

@@ -176,14 +176,11 @@ func (f *copyFlags) local(word string, do func(source.Source, builder.CopyOption
 	o.Unpack = f.add
 	dir, pattern := f.contextDir, word
 	if dir == "" {
-		abs, err := filepath.Abs(word)
+		here, err := filepath.Abs(".")
 		if err != nil {
 			return err
 		}
-		dir, pattern = "/", abs
-		if strings.HasSuffix(word, "/") {
-			pattern += "/"
-		}
+		dir, pattern = "/", f.fromHere(here, word)
 	} else {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -203,6 +200,19 @@ func (f *copyFlags) local(word string, do func(source.Source, builder.CopyOption
 	}
 	defer root.Close()
 	return do(source.Dir(root, word, pattern), o)
+}
+
+// fromHere is a source word as seen from the root. The current directory is no pattern, and with --parents it is where the
+// directories that are kept begin.
+func (f *copyFlags) fromHere(here, word string) string {
+	if path.IsAbs(word) {
+		return word
+	}
+	here = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(here)
+	if f.o.Parents && !strings.Contains(word, "/./") {
+		return here + "/./" + word
+	}
+	return here + "/" + word
 }
 
 // below is a source word as seen from the context directory: a word that begins with the directory's own path means
