@@ -44,6 +44,8 @@ type Options struct {
 	Map func(uid, gid int) (int, int, error)
 	// IgnoreChown goes on when an owner cannot be set.
 	IgnoreChown bool
+	// SkipDevices leaves out devices that may not be made, as every tool does in a user namespace.
+	SkipDevices bool
 	// Records says that the stream is storage's copy of a directory of its own, in which owners are recorded: the
 	// owners in it are those on disk, which mean nothing, and its records are kept as they are.
 	Records bool
@@ -128,6 +130,9 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		return err
 	}
 	if err := u.create(parent, base, h, body); err != nil {
+		if u.o.SkipDevices && errors.Is(err, unix.EPERM) && (h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock) {
+			return nil
+		}
 		return err
 	}
 	u.made[name] = true
