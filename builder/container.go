@@ -68,7 +68,7 @@ func (c *Container) load() error {
 		name: c.Name(), id: c.id, image: rec.FromImage, imageID: rec.FromImageID,
 		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel,
 	}
-	c.o = WorkspaceOptions{Sandbox: sandbox(rec)}
+	c.o, c.defaults = WorkspaceOptions{Sandbox: sandbox(rec)}, true
 	return nil
 }
 

@@ -138,7 +138,11 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 			return nil, err
 		}
 	}
-	if err := setSandbox(r, o.Sandbox); err != nil {
+	host, err := s.WithDefaults(Sandbox{})
+	if err != nil {
+		return nil, err
+	}
+	if err := setSandbox(r, o.Sandbox, host.Security.Base); err != nil {
 		return nil, err
 	}
 	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir, rec: r}

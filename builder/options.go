@@ -111,6 +111,8 @@ type Sandbox struct {
 	Devices []string
 	// Volumes are "HOST:CONTAINER[:OPTIONS]" (cli.md §8.15).
 	Volumes []string
+	// Env are variables that the image's own override.
+	Env []string
 	// GroupAdd are numeric supplementary groups, or the one word keep-groups.
 	GroupAdd []string
 	// CgroupManager is cgroupfs or systemd; it matters to OCI runtimes only.

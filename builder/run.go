@@ -31,6 +31,12 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		return err
 	}
 	box := w.o.Sandbox.over(o.Sandbox)
+	if w.defaults {
+		var err error
+		if box, err = w.s.WithDefaults(box); err != nil {
+			return err
+		}
+	}
 	runs, err := w.s.runDir("runs")
 	if err != nil {
 		return fmt.Errorf("preparing to run: %w", err)
@@ -231,7 +237,7 @@ func (c *commanded) environment() []string {
 	if c.mounts.socket != "" {
 		env = append(env, "SSH_AUTH_SOCK="+c.mounts.socket)
 	}
-	env = append(append(env, c.w.cfg.Config.Env...), c.o.Env...)
+	env = append(append(append(env, c.box.Env...), c.w.cfg.Config.Env...), c.o.Env...)
 	return append(env, c.mounts.env...)
 }
 

@@ -12,9 +12,9 @@ import (
 )
 
 // setSandbox keeps in the record what `from` was told about later runs.
-func setSandbox(r *state.Record, s Sandbox) error {
+func setSandbox(r *state.Record, s Sandbox, base []string) error {
 	r.Isolation = map[Isolation]int{IsolationOCI: 1, IsolationChroot: 2}[s.Isolation] // native is 0 (decisions.md §1.13)
-	caps, err := spec.Capabilities(nil, s.Security.CapAdd, s.Security.CapDrop)
+	caps, err := spec.Capabilities(base, s.Security.CapAdd, s.Security.CapDrop)
 	if err != nil {
 		return err
 	}

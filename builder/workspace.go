@@ -25,6 +25,8 @@ type Workspace struct {
 	about about
 	o     WorkspaceOptions
 	alive *flock.Lock
+	// defaults says that the sandbox lacks the host's defaults yet.
+	defaults bool
 }
 
 // about is what a command is told of the container it runs in.

@@ -120,6 +120,9 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 		return nil, err
 	}
 	b := &build{s: s, o: o, plan: p, done: make([]*stage, len(p.Stages)), once: make([]sync.Once, len(p.Stages)), failed: make([]error, len(p.Stages)), pulls: map[string]*pulling{}}
+	if b.o.Box, err = s.WithDefaults(o.Box); err != nil {
+		return nil, err
+	}
 	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}

@@ -201,7 +201,7 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 	httpProxy := fs.Bool("http-proxy", true, "pass proxy variables to commands")
 	fs.StringArrayVar(&s.Security.Options, "security-opt", nil, "security `option`")
 	fs.StringSliceVar(&s.Limits.Ulimits, "ulimit", nil, "resource limit `type=soft[:hard]`")
-	fs.StringVar(&shm, "shm-size", "65536k", "`size` of /dev/shm")
+	fs.StringVar(&shm, "shm-size", "", "`size` of /dev/shm (default 65536k)")
 	fs.StringArrayVarP(&s.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
 	fs.StringArrayVar(&s.Devices, "device", nil, "host `device` for commands")
 	fs.StringSliceVar(&s.GroupAdd, "group-add", nil, "further `group` of commands, by number, or keep-groups for the caller's")
@@ -211,7 +211,9 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 		if err := limits(); err != nil {
 			return err
 		}
-		s.Limits.ShmSize, err = units.RAMInBytes(shm)
+		if shm != "" {
+			s.Limits.ShmSize, err = units.RAMInBytes(shm)
+		}
 		return err
 	}
 }
