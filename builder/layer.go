@@ -43,7 +43,7 @@ func (s *Store) layerByID(id string) (*Layer, error) {
 		}
 		return nil, fmt.Errorf("looking up layer %s: %w", id, err)
 	}
-	return &Layer{ID: rec.ID, Parent: rec.Parent, DiffID: rec.UncompressedDigest, Size: rec.UncompressedSize, Created: rec.Created.UTC()}, nil
+	return &Layer{ID: rec.ID, Parent: rec.Parent, DiffID: rec.UncompressedDigest, Size: rec.UncompressedSize, Created: s.keptTime(rec.ID, rec.Created)}, nil
 }
 
 // Layers returns the chain of layers that ends in top, lowest first.

@@ -271,7 +271,7 @@ func (s *Store) sweepNotes() error {
 		}
 	}
 	old := s.o.Now().Add(-30 * 24 * time.Hour)
-	for _, dir := range []string{"cache", "made", "facts"} {
+	for _, dir := range []string{"cache", "made", "facts", "times"} {
 		base := filepath.Join(s.st.GraphRoot(), "slipway", dir)
 		entries, err := os.ReadDir(base)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

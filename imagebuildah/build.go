@@ -66,6 +66,8 @@ type Options struct {
 	ExplainCache bool
 	// Progress is told of what happens, one event at a time; nil is nobody.
 	Progress func(Event)
+	// CacheFrom are remote caches to look steps up in, CacheTo those that get the steps (builder.RemoteCache).
+	CacheFrom, CacheTo []string
 	// CacheLimit is kept at the end of a build; nil is none.
 	CacheLimit *builder.CacheLimit
 	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
@@ -107,9 +109,12 @@ type build struct {
 	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
 	contexts map[string]named
 	closers  []func() error
-	mu       sync.Mutex
-	watching sync.Mutex // held while Progress is called
-	pulls    map[string]*pulling
+	// remotes are the caches of CacheFrom, read when the first step is missing.
+	remotes     []*builder.RemoteCache
+	remotesOnce sync.Once
+	mu          sync.Mutex
+	watching    sync.Mutex // held while Progress is called
+	pulls       map[string]*pulling
 }
 
 // Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
@@ -181,6 +186,7 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 			b.printf("Successfully tagged %s\n", n)
 		}
 	}
+	b.pushCache(ctx)
 	return &Result{Image: img}, nil
 }
 

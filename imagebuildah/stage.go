@@ -33,8 +33,9 @@ type stage struct {
 	work    *builder.Workspace
 	part    *part // where it prints
 	queue   []queued
-	current *step // the one being resolved
-	loose   bool  // files changed while they were copied: what stands on them bears no key either
+	keyed   []builder.RemoteStep // results that bear keys, for remote caches
+	current *step                // the one being resolved
+	loose   bool                 // files changed while they were copied: what stands on them bears no key either
 }
 
 // stage builds one stage, which prints to out: it resolves instructions, looks for the results from the end, and does the rest.
@@ -65,6 +66,9 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		}
 		st.keys(steps)
 		if err := st.lookup(steps); err != nil {
+			return err
+		}
+		if err := st.lookupRemote(ctx, steps); err != nil {
 			return err
 		}
 		if err := st.perform(ctx, steps); err != nil {

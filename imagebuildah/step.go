@@ -31,6 +31,8 @@ type step struct {
 	// layer is the result, found or made.
 	layer *builder.Layer
 	made  bool
+	// remote is the cache that the layer is from, empty for local storage.
+	remote string
 	// changed says that what was copied is not what the key was made of: the result must not bear it (decisions.md §2.3).
 	changed bool
 }
@@ -179,7 +181,11 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 	}
 	st.explain(s, before)
 	if s.layer != nil {
-		st.printf("--> Using cache %s\n", s.layer.ID)
+		if s.remote != "" {
+			st.printf("--> Cache pulled from remote %s:%s\n", s.remote, s.key)
+		} else {
+			st.printf("--> Using cache %s\n", s.layer.ID)
+		}
 		st.b.s.StepUsed(s.key)
 	} else {
 		if s.layer, err = st.make(ctx, s); err != nil {
@@ -189,6 +195,9 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 		st.printf("--> %s\n", s.layer.ID[:12])
 	}
 	st.top = s.layer.ID
+	if err := st.keep(s); err != nil {
+		return err
+	}
 	created := s.layer.Created
 	st.cfg.History[s.hist].Created = &created
 	return nil
@@ -278,4 +287,14 @@ func (st *stage) reason(s *step, before []*step) string {
 		}
 	}
 	return s.key[:12] + ": " + cache.Explain(*s.in, have)
+}
+
+// keep notes a step for the remote caches.
+func (st *stage) keep(s *step) error {
+	if len(st.b.o.CacheTo) == 0 || s.key == "" || st.loose {
+		return nil
+	}
+	note, err := json.Marshal(s.in)
+	st.keyed = append(st.keyed, builder.RemoteStep{Key: s.key, Layer: s.layer, Note: note})
+	return err
 }

@@ -53,6 +53,8 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
 	fs.BoolVar(&f.o.ExplainCache, "explain-cache", false, "say of each step whether it was cached, and if not why")
 	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
+	fs.StringArrayVar(&f.o.CacheFrom, "cache-from", nil, "look steps up in a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,src=DIR")
+	fs.StringArrayVar(&f.o.CacheTo, "cache-to", nil, "give the steps to a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,dest=DIR")
 	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
 	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
 	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
@@ -107,6 +109,9 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	if o.CacheLimit, err = f.g.env.cacheLimit(s); err != nil {
+		return err
+	}
+	if err := builder.CheckCachePlaces(append(o.CacheFrom, o.CacheTo...)...); err != nil {
 		return err
 	}
 	if o.Jobs < 0 {

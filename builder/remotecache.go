@@ -1,0 +1,389 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/builder/internal/layer"
+	"github.com/slipway-build/slipway/internal/flock"
+)
+
+// A remote cache is one artifact in a repository: its configuration is a list of cached steps, its layers are their
+// layers. So it is read with two requests, and the registry keeps what the list names (decisions.md §2.6).
+
+// cacheTag is the tag of the artifact; cacheType the type of its configuration.
+const (
+	cacheTag  = "slipway-cache"
+	cacheType = "application/vnd.slipway.cache.v1+json"
+)
+
+// Bounds of the list; the oldest steps go first.
+const (
+	maxCacheSteps = 1000
+	maxCacheBytes = 4 << 20
+)
+
+// A RemoteCache is the list of cached steps as it was when it was opened. It may be used by several goroutines for reading.
+type RemoteCache struct {
+	s     *Store
+	place string
+	ref   types.ImageReference
+	sys   *types.SystemContext
+	steps map[string]remoteStep
+}
+
+// remoteStep is one cached step.
+type remoteStep struct {
+	Key    string        `json:"key"`
+	DiffID digest.Digest `json:"diffID"`
+	Blob   digest.Digest `json:"blob"`
+	Size   int64         `json:"size"`
+	Made   time.Time     `json:"made"`
+	Note   []byte        `json:"note,omitempty"`
+}
+
+// A RemoteStep is what a build gives to a remote cache.
+type RemoteStep struct {
+	Key   string
+	Layer *Layer
+	Note  []byte
+}
+
+// cachePlace reads where a cache is: REPOSITORY, type=registry,ref=REPOSITORY[:TAG], or type=local with src or dest, an OCI layout.
+func cachePlace(text string) (types.ImageReference, error) {
+	kind, ref, dir := "registry", text, ""
+	if strings.HasPrefix(text, "type=") {
+		ref = ""
+		for field := range strings.SplitSeq(text, ",") {
+			k, v, _ := strings.Cut(field, "=")
+			switch k {
+			case "type":
+				kind = v
+			case "ref":
+				ref = v
+			case "src", "dest":
+				dir = v
+			default:
+				return nil, fmt.Errorf("build cache %q: unknown key %q", text, k)
+			}
+		}
+	}
+	switch {
+	case kind == "local" && dir != "":
+		return parseTransport("oci:" + dir + ":" + cacheTag)
+	case kind != "registry" || ref == "":
+		return nil, fmt.Errorf("build cache %q: want REPOSITORY, type=registry,ref=REPOSITORY or type=local,src=DIR", text)
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, fmt.Errorf("build cache %q: %w", text, err)
+	}
+	if reference.IsNameOnly(named) {
+		return parseTransport("docker://" + named.Name() + ":" + cacheTag)
+	}
+	if ref == text {
+		return nil, fmt.Errorf("build cache %q: repository must contain neither a tag nor digest", text)
+	}
+	return parseTransport("docker://" + named.String())
+}
+
+// CheckCachePlaces tells whether remote caches are named in a way that is understood.
+func CheckCachePlaces(places ...string) error {
+	for _, text := range places {
+		if _, err := cachePlace(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OpenRemoteCache reads the list of a remote cache; where there is none yet, it is empty.
+func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (*RemoteCache, error) {
+	ref, err := cachePlace(place)
+	if err != nil {
+		return nil, err
+	}
+	sys, err := s.system(r, Platform{})
+	if err != nil {
+		return nil, err
+	}
+	c := &RemoteCache{s: s, place: place, ref: ref, sys: sys}
+	return c, c.read(ctx)
+}
+
+// Place is what the cache was opened with.
+func (c *RemoteCache) Place() string { return c.place }
+
+// Made tells whether the cache has a step, and when that was executed.
+func (c *RemoteCache) Made(key string) (time.Time, bool) {
+	step, ok := c.steps[key]
+	return step.Made, ok
+}
+
+func (c *RemoteCache) read(ctx context.Context) (err error) {
+	c.steps = map[string]remoteStep{}
+	src, err := c.ref.NewImageSource(ctx, c.sys)
+	if err != nil {
+		return missing(err)
+	}
+	defer src.Close()
+	raw, _, err := image.UnparsedInstance(src, nil).Manifest(ctx)
+	if err != nil {
+		return missing(err)
+	}
+	var m struct {
+		Config struct {
+			MediaType string        `json:"mediaType"`
+			Digest    digest.Digest `json:"digest"`
+			Size      int64         `json:"size"`
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(raw, &m); err != nil || m.Config.MediaType != cacheType {
+		return fmt.Errorf("%s holds something else than a build cache", c.place)
+	}
+	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: m.Config.Digest, Size: m.Config.Size}, none.NoCache)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(io.LimitReader(blob, maxCacheBytes+1))
+	if err != nil {
+		return err
+	}
+	if digest.FromBytes(text) != m.Config.Digest {
+		return fmt.Errorf("the list of %s is damaged", c.place)
+	}
+	var list []remoteStep
+	if err := json.Unmarshal(text, &list); err != nil {
+		return fmt.Errorf("the list of %s: %w", c.place, err)
+	}
+	for _, step := range list {
+		if step.Blob.Validate() == nil && step.DiffID.Validate() == nil {
+			c.steps[step.Key] = step
+		}
+	}
+	return nil
+}
+
+// missing turns the errors that say that there is no list yet into none.
+func missing(err error) error {
+	text := strings.ToLower(err.Error())
+	for _, sign := range []string{"manifest unknown", "name unknown", "not found", "no such file", "no image found"} {
+		if strings.Contains(text, sign) {
+			return nil
+		}
+	}
+	return err
+}
+
+// Fetch stores the layer of a step over its parent; the error is ErrNoLayer if the cache does not have it. Content that is not
+// what the list says is an error.
+func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, error) {
+	step, ok := c.steps[key]
+	if !ok {
+		return nil, ErrNoLayer
+	}
+	id := layer.ID(parent, step.DiffID)
+	if _, err := c.s.layerByID(id); errors.Is(err, ErrNoLayer) {
+		if err := c.download(ctx, step, id, parent); err != nil {
+			return nil, fmt.Errorf("build cache %s: %w", c.place, err)
+		}
+	}
+	if err := c.s.st.AddNames(id, []string{layerName(key)}); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(c.s.noteMade(id), c.s.NoteStep(key, step.Note)); err != nil {
+		return nil, err
+	}
+	return c.s.layerByID(id)
+}
+
+func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) error {
+	src, err := c.ref.NewImageSource(ctx, c.sys)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	dir, err := c.s.dir("")
+	if err != nil {
+		return err
+	}
+	lock, err := flock.Acquire(filepath.Join(dir, "layers.lock"), flock.Exclusive) // as all who make layers (package layer)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := c.s.keepTime(id, step.Made); err != nil {
+		return err
+	}
+	l, _, err := c.s.st.PutLayer(id, parent, nil, "", false, nil, io.LimitReader(blob, step.Size))
+	if errors.Is(err, storage.ErrDuplicateID) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if l.UncompressedDigest != step.DiffID {
+		return errors.Join(fmt.Errorf("a layer is %s instead of %s", l.UncompressedDigest, step.DiffID), c.s.st.DeleteLayer(id))
+	}
+	return nil
+}
+
+// keepTime keeps the time of a step whose layer was made elsewhere: so the image is the same here and there.
+func (s *Store) keepTime(id string, made time.Time) error {
+	dir, err := s.dir("times")
+	if err != nil {
+		return err
+	}
+	return replaceFile(dir, id, []byte(made.UTC().Format(time.RFC3339Nano)))
+}
+
+// keptTime is the time that was kept for a layer, or what storage says.
+func (s *Store) keptTime(id string, stored time.Time) time.Time {
+	text, err := os.ReadFile(filepath.Join(s.st.GraphRoot(), "slipway", "times", id))
+	if err != nil {
+		return stored.UTC()
+	}
+	made, err := time.Parse(time.RFC3339Nano, string(text))
+	if err != nil {
+		return stored.UTC()
+	}
+	return made
+}
+
+// Push adds steps. Registries have no compare-and-swap: the list is read again afterwards, and written again if another
+// writer's has replaced it; a step that is lost after three times costs a miss. It returns the keys that were new.
+func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep) (added []string, err error) {
+	fresh := map[string]remoteStep{}
+	for _, step := range steps {
+		if _, ok := c.steps[step.Key]; ok || step.Key == "" || step.Layer == nil {
+			continue
+		}
+		up, err := c.upload(ctx, step)
+		if err != nil {
+			return nil, err
+		}
+		fresh[step.Key] = up
+		added = append(added, step.Key)
+	}
+	for range 3 {
+		lost := false
+		for key, step := range fresh {
+			if _, ok := c.steps[key]; !ok {
+				c.steps[key], lost = step, true
+			}
+		}
+		if !lost {
+			break
+		}
+		if err := c.write(ctx); err != nil {
+			return nil, err
+		}
+		if err := c.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return added, nil
+}
+
+// upload sends a layer, compressed.
+func (c *RemoteCache) upload(ctx context.Context, step RemoteStep) (up remoteStep, err error) {
+	dest, err := c.ref.NewImageDestination(ctx, c.sys)
+	if err != nil {
+		return up, err
+	}
+	defer dest.Close()
+	gzip := archive.Gzip
+	diff, err := c.s.st.Diff("", step.Layer.ID, &storage.DiffOptions{Compression: &gzip})
+	if err != nil {
+		return up, err
+	}
+	info, err := dest.PutBlob(ctx, diff, types.BlobInfo{Size: -1}, none.NoCache, false)
+	if err = errors.Join(err, diff.Close()); err != nil {
+		return up, err
+	}
+	return remoteStep{step.Key, step.Layer.DiffID, info.Digest, info.Size, step.Layer.Created, step.Note}, nil
+}
+
+// write writes the list and the artifact that holds it and its layers.
+func (c *RemoteCache) write(ctx context.Context) error {
+	text, list, err := c.bounded()
+	if err != nil {
+		return err
+	}
+	type descriptor struct {
+		MediaType string        `json:"mediaType"`
+		Digest    digest.Digest `json:"digest"`
+		Size      int64         `json:"size"`
+	}
+	layers := []descriptor{}
+	seen := map[digest.Digest]bool{}
+	for _, step := range list {
+		if !seen[step.Blob] {
+			layers = append(layers, descriptor{"application/vnd.oci.image.layer.v1.tar+gzip", step.Blob, step.Size})
+			seen[step.Blob] = true
+		}
+	}
+	raw, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": cacheType,
+		"config": descriptor{cacheType, digest.FromBytes(text), int64(len(text))}, "layers": layers,
+	})
+	if err != nil {
+		return err
+	}
+	dest, err := c.ref.NewImageDestination(ctx, c.sys)
+	if err != nil {
+		return err
+	}
+	defer dest.Close()
+	config := types.BlobInfo{Digest: digest.FromBytes(text), Size: int64(len(text))}
+	if _, err := dest.PutBlob(ctx, bytes.NewReader(text), config, none.NoCache, true); err != nil {
+		return err
+	}
+	if err := dest.PutManifest(ctx, raw, nil); err != nil {
+		return err
+	}
+	return dest.Commit(ctx, nil)
+}
+
+// bounded is the list as text, without what is too much.
+func (c *RemoteCache) bounded() ([]byte, []remoteStep, error) {
+	var list []remoteStep
+	for _, step := range c.steps {
+		list = append(list, step)
+	}
+	slices.SortFunc(list, func(a, b remoteStep) int {
+		if n := b.Made.Compare(a.Made); n != 0 {
+			return n
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	for n := min(len(list), maxCacheSteps); ; n = n * 3 / 4 {
+		text, err := json.Marshal(list[:n])
+		if err != nil || len(text) <= maxCacheBytes {
+			return text, list[:n], err
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package imagebuildah
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slipway-build/slipway/builder"
+)
+
+// openRemotes reads the lists of the remote caches to look steps up in. One that can not be read is a warning: the build
+// goes on without.
+func (b *build) openRemotes(ctx context.Context) []*builder.RemoteCache {
+	var list []*builder.RemoteCache
+	for _, place := range b.o.CacheFrom {
+		c, err := b.s.OpenRemoteCache(ctx, place, b.o.Pull.Registry)
+		if err != nil {
+			b.warn(fmt.Sprintf("build cache %s can not be used: %v", place, err))
+			continue
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+// lookupRemote goes on where the look-up in storage ended: it fetches the layers of the steps up to the deepest that a remote
+// cache has, if it has those between too.
+func (st *stage) lookupRemote(ctx context.Context, steps []*step) error {
+	if st.b.o.NoLayers || st.b.o.NoCache || len(st.b.o.CacheFrom) == 0 || st.filtered() {
+		return nil
+	}
+	below := st.top
+	for _, s := range steps {
+		if s.do == nil {
+			continue
+		}
+		if s.layer == nil {
+			if err := st.fetch(ctx, s, below); err != nil {
+				return err
+			}
+		}
+		if s.layer == nil {
+			return nil
+		}
+		below = s.layer.ID
+	}
+	return nil
+}
+
+// fetch gets one step from a remote cache, if one has it; what fails is a miss, with a warning.
+func (st *stage) fetch(ctx context.Context, s *step, below string) error {
+	st.b.remotesOnce.Do(func() { st.b.remotes = st.b.openRemotes(ctx) })
+	for _, c := range st.b.remotes {
+		made, ok := c.Made(s.key)
+		if ttl := st.b.o.CacheTTL; !ok || s.key == "" || ttl > 0 && st.b.s.Now().Sub(made) > ttl {
+			continue
+		}
+		l, err := c.Fetch(ctx, s.key, below)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			if !errors.Is(err, builder.ErrNoLayer) {
+				st.b.warn(err.Error())
+			}
+			continue
+		}
+		s.layer, s.remote = l, c.Place()
+		return nil
+	}
+	return nil
+}
+
+// pushCache gives the steps of the build to the remote caches that are to have them. What fails is a warning (decisions.md §2.6).
+func (b *build) pushCache(ctx context.Context) {
+	var steps []builder.RemoteStep
+	for _, i := range b.needed {
+		steps = append(steps, b.done[i].keyed...)
+	}
+	for _, place := range b.o.CacheTo {
+		c, err := b.s.OpenRemoteCache(ctx, place, b.o.Pull.Registry)
+		var added []string
+		if err == nil {
+			added, err = c.Push(ctx, steps)
+		}
+		if err != nil {
+			b.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
+			continue
+		}
+		for _, key := range added {
+			b.printf("--> Pushing cache [%s]:%s\n", place, key)
+		}
+	}
+}
