@@ -55,8 +55,17 @@ bench: build ## measure beside Debian's buildah, write docs/benchmarks.md (CHECK
 fuzz: ## run every fuzz target for FUZZTIME (default 30s) each
 	@tests/fuzz.sh $(FUZZTIME)
 
-docs: build ## generate docs/commands from the binary
-	docs/generate.sh bin/slipway docs/commands
+docs: build ## write docs/commands, a page a command
+	rm -rf docs/commands && mkdir -p docs/commands
+	bin/slipway docs markdown docs/commands
 
-install: build ## install below $(DESTDIR)$(PREFIX)
+MAN1 = $(DESTDIR)$(PREFIX)/share/man/man1
+COMPLETIONS = $(DESTDIR)$(PREFIX)/share
+
+install: build ## install the program, man pages and completions below $(DESTDIR)$(PREFIX)
 	install -D -m 0755 bin/slipway $(DESTDIR)$(PREFIX)/bin/slipway
+	install -d $(MAN1) $(COMPLETIONS)/bash-completion/completions $(COMPLETIONS)/zsh/site-functions $(COMPLETIONS)/fish/vendor_completions.d
+	bin/slipway docs man $(MAN1)
+	bin/slipway completion bash >$(COMPLETIONS)/bash-completion/completions/slipway
+	bin/slipway completion zsh >$(COMPLETIONS)/zsh/site-functions/_slipway
+	bin/slipway completion fish >$(COMPLETIONS)/fish/vendor_completions.d/slipway.fish

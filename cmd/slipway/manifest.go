@@ -64,7 +64,7 @@ func newManifestCreateCmd(g *globals) *cobra.Command {
 
 func newManifestExistsCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "exists LIST", Short: "Tell by the exit status whether a manifest list is in local storage", Args: cobra.ExactArgs(1),
-		Example: "  manifest exists app:1 || manifest create app:1"}
+		Example: "  manifest exists app:1 || PROGRAM manifest create app:1"}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
 		if _, err := s.Index(args[0]); err != nil {
 			return &silentError{1}

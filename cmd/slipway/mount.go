@@ -22,7 +22,7 @@ type mountRow struct {
 func newMountCmd(g *globals) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "mount [flags] [CONTAINER...]", Short: "Mount working containers, or list what is mounted",
-		Example: "  m=$(slipway mount work)\n  mount --json"}
+		Example: "  m=$(PROGRAM mount work)\n  mount --json"}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if os.Geteuid() != 0 && !userns.Entered() && g.store.Driver != "vfs" {

@@ -100,7 +100,7 @@ func (g *globals) pruneCache(ctx context.Context, s *builder.Store, limit builde
 }
 
 func newSystemCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "system", Short: "Show what takes space", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "system", Short: "Show what takes space", Example: "  system df", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	df := &cobra.Command{Use: "df [flags]", Short: "Show what images, containers and the build cache take", Args: cobra.NoArgs, Example: "  system df\n  system df --json"}
 	asJSON := df.Flags().Bool("json", false, "as JSON, sizes in bytes")
 	df.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {

@@ -25,6 +25,7 @@ type globals struct {
 	debug    bool
 	env      env
 	in       *os.File
+	helpErr  error // of a request for the help of what isn't there
 	out, err io.Writer
 }
 
@@ -40,6 +41,9 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
+		err = g.helpErr
+	}
+	if err == nil {
 		return 0
 	}
 	var silent *silentError
@@ -54,10 +58,11 @@ func newRoot(g *globals) *cobra.Command {
 	root := &cobra.Command{
 		Use: g.program, Short: "Build OCI container images without a daemon",
 		Long:          "Slipway builds OCI container images without a daemon: step by step in working containers, or from Dockerfiles.",
+		Example:       "  c=$(PROGRAM from debian)\n  run $c -- apt-get update\n  commit --rm $c app\n  build -t app .",
 		SilenceErrors: true, SilenceUsage: true, Version: version.Version,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q for %q", args[0], g.program)
+				return unknownCommand(args[0], cmd)
 			}
 			return nil
 		},
@@ -73,6 +78,8 @@ func newRoot(g *globals) *cobra.Command {
 		strict(c)
 		root.AddCommand(c)
 	}
+	root.AddCommand(newDocsCmd())
+	addHelp(root, g)
 	return root
 }
 
@@ -107,11 +114,11 @@ func commands(g *globals) []*cobra.Command {
 }
 
 // interspersed are the commands that take flags behind arguments (cli.md §1).
-const interspersed = " containers info login manifest version rename tag "
+const interspersed = " containers info login version rename tag "
 
 // strict makes a command refuse options behind its first argument, before it looks at anything else.
 func strict(c *cobra.Command) {
-	if strings.Contains(interspersed, " "+c.Name()+" ") {
+	if c.HasSubCommands() || strings.Contains(interspersed, " "+c.Name()+" ") {
 		return
 	}
 	c.Flags().SetInterspersed(false)

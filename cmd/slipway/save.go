@@ -54,7 +54,7 @@ func newLoadCmd(g *globals) *cobra.Command {
 	var file string
 	var quiet bool
 	cmd := &cobra.Command{Use: "load [flags]", Short: "Put the images of an archive into local storage", Args: cobra.NoArgs,
-		Example: "  load -i images.tar\n  gunzip -c app.tar.gz | load"}
+		Example: "  load -i images.tar\n  gunzip -c app.tar.gz | PROGRAM load"}
 	cmd.Flags().StringVarP(&file, "input", "i", "", "archive `file`, or the directory of an OCI layout, instead of standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, _ []string) error {

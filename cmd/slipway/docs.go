@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newDocsCmd is for `make docs` and `make install`: pages of the commands, made from the same tree that parses.
+func newDocsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "docs markdown|man DIR", Short: "Write a page for each command", Hidden: true,
+		Example: "  docs man /usr/local/share/man/man1",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 || args[0] != "markdown" && args[0] != "man" {
+				return errors.New("a kind of page, markdown or man, and a directory must be specified")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			for name, text := range referencePages(args[0]) {
+				if err := os.WriteFile(filepath.Join(args[1], name), []byte(text), 0o644); err != nil { //nolint:gosec // documentation
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// referencePages are the texts of all pages by file name. They don't depend on the environment or the program's name.
+func referencePages(kind string) map[string]string {
+	root := newRoot(&globals{program: "slipway", env: env{func(string) (string, bool) { return "", false }}})
+	pages := map[string]string{}
+	var index strings.Builder
+	index.WriteString("# Commands\n\nMade by `make docs` from the program's own help.\n\n")
+	each(root, func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return
+		}
+		cmd.InitDefaultHelpFlag()
+		file := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
+		if kind == "man" {
+			pages[file+".1"] = manPage(cmd, file)
+			return
+		}
+		pages[file+".md"] = markdownPage(cmd)
+		fmt.Fprintf(&index, "- [%s](%s.md): %s\n", cmd.CommandPath(), file, cmd.Short)
+	})
+	if kind == "markdown" {
+		pages["README.md"] = index.String()
+	}
+	return pages
+}
+
+// option is a flag as pages show it.
+type option struct{ names, value, help string }
+
+func options(fs *pflag.FlagSet) (list []option) {
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		o := option{names: "--" + f.Name}
+		if f.Shorthand != "" {
+			o.names = "-" + f.Shorthand + ", " + o.names
+		}
+		o.value, o.help = pflag.UnquoteUsage(f)
+		switch f.DefValue {
+		case "", "false", "0", "[]", "0s", "<nil>":
+		default:
+			o.help += " (default " + f.DefValue + ")"
+		}
+		list = append(list, o)
+	})
+	return list
+}
+
+// synopsis is the usage line of a command.
+func synopsis(cmd *cobra.Command) string {
+	if cmd.HasAvailableSubCommands() {
+		return cmd.CommandPath() + " [flags] [command]"
+	}
+	return cmd.UseLine()
+}
+
+func description(cmd *cobra.Command) string {
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	return strings.TrimSuffix(strings.TrimSpace(text), ".") + "."
+}
+
+func markdownPage(cmd *cobra.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n    %s\n", cmd.CommandPath(), description(cmd), synopsis(cmd))
+	if len(cmd.Aliases) > 0 {
+		fmt.Fprintf(&b, "\nOther names: `%s`.\n", strings.Join(cmd.Aliases, "`, `"))
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\n## Examples\n\n%s\n", strings.ReplaceAll("\n"+cmd.Example, "\n  ", "\n    ")[1:])
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\n## Commands\n\n")
+		for _, c := range cmd.Commands() {
+			if !c.Hidden {
+				fmt.Fprintf(&b, "- [%s](%s.md): %s\n", c.Name(), strings.ReplaceAll(c.CommandPath(), " ", "-"), c.Short)
+			}
+		}
+	}
+	b.WriteString("\n## Flags\n\n")
+	for _, o := range options(cmd.LocalFlags()) {
+		fmt.Fprintf(&b, "- `%s`: %s\n", strings.TrimSpace(o.names+" "+o.value), o.help)
+	}
+	return b.String()
+}
+
+func manPage(cmd *cobra.Command, file string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, ".TH %s 1 \"\" Slipway\n.SH NAME\n%s \\- %s\n", roff(strings.ToUpper(file)), roff(file), roff(cmd.Short))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", roff(synopsis(cmd)), roff(description(cmd)))
+	if len(cmd.Aliases) > 0 {
+		fmt.Fprintf(&b, ".PP\nOther names: %s.\n", roff(strings.Join(cmd.Aliases, ", ")))
+	}
+	b.WriteString(".SH OPTIONS\n")
+	for _, o := range options(cmd.LocalFlags()) {
+		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR \\fI%s\\fR\n%s\n", roff(o.names), roff(o.value), roff(o.help))
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(cmd.Example))
+	}
+	var also []string
+	if cmd.HasParent() {
+		also = append(also, strings.ReplaceAll(cmd.Parent().CommandPath(), " ", "-"))
+	}
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			also = append(also, strings.ReplaceAll(c.CommandPath(), " ", "-"))
+		}
+	}
+	if len(also) > 0 {
+		fmt.Fprintf(&b, ".SH SEE ALSO\n%s(1)\n", roff(strings.Join(also, "(1), ")))
+	}
+	return b.String()
+}
+
+// roff escapes text: no backslash, dash or control line of it means anything to the formatter.
+func roff(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			lines[i] = `\&` + line
+		}
+	}
+	return strings.Join(lines, "\n")
+}
