@@ -160,7 +160,17 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 	if b.needed, err = p.Needed(target, b.sources); err != nil {
 		return nil, err
 	}
+	checks, err := b.lint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range checks.Findings {
+		b.hint(checks.Findings[i].String())
+	}
 	if err := b.stages(ctx); err != nil {
+		return nil, err
+	}
+	if err := checks.Err(); err != nil {
 		return nil, err
 	}
 	return b.finish(ctx, b.done[target])
@@ -188,6 +198,13 @@ func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
 	}
 	b.pushCache(ctx)
 	return &Result{Image: img}, nil
+}
+
+// hint is a warning about a file that does what it says: not for who wants no words.
+func (b *build) hint(text string) {
+	if !b.o.Quiet {
+		b.warn(text)
+	}
 }
 
 // warn says something that the user should know though the build goes on.

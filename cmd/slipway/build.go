@@ -28,7 +28,7 @@ type buildFlags struct {
 	timings              bool
 	silent               bool // standard output is the result's
 	mounts, secrets, ssh []string
-	layers               bool
+	layers, check        bool
 }
 
 func newBuildCmd(g *globals) *cobra.Command {
@@ -48,6 +48,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringSliceVarP(&f.files, "file", "f", nil, "Dockerfile, a `path` or - for standard input")
 	fs.StringVar(&f.o.Target, "target", "", "`stage` to build")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "build argument `K=V`, or K from the environment")
+	fs.BoolVar(&f.check, "check", false, "check the Dockerfile, build nothing; exit status 1 if anything is found")
 	fs.BoolVar(&f.o.NoCache, "no-cache", false, "execute every step")
 	fs.StringSliceVar(&f.o.NoCacheFilter, "no-cache-filter", nil, "execute every step of these `stages`")
 	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
@@ -142,6 +143,9 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
+	if f.check {
+		return f.checks(ctx, s)
+	}
 	res, err := f.build(ctx, s)
 	if err != nil {
 		return err
@@ -178,11 +182,28 @@ func (f *buildFlags) build(ctx context.Context, s *builder.Store) (*imagebuildah
 	}
 	res, err := imagebuildah.Build(ctx, s, f.o)
 	end(err != nil)
+	return res, f.located(err)
+}
+
+// located shows the lines that an error is about.
+func (f *buildFlags) located(err error) error {
 	var at *plan.SourceError
 	if errors.As(err, &at) {
 		fmt.Fprint(f.g.err, at.Excerpt)
 	}
-	return res, err
+	return err
+}
+
+// checks is --check: the exit status is 1 if anything is found.
+func (f *buildFlags) checks(ctx context.Context, s *builder.Store) error {
+	n, err := imagebuildah.Check(ctx, s, f.o)
+	if err != nil {
+		fmt.Fprintln(f.g.err, "Error:", f.located(err))
+	}
+	if n > 0 || err != nil {
+		return &silentError{1}
+	}
+	return nil
 }
 
 // cacheTTL reads --cache-ttl.

@@ -22,6 +22,7 @@ type Plan struct {
 	Stages []Stage
 	// Replaced tells the names that --build-context gives another meaning: they are no stages. It may be nil.
 	Replaced func(name string) bool
+	Text     string // of the file
 	lines    []string
 }
 
@@ -66,7 +67,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	if len(text) > maxSize {
 		return nil, fmt.Errorf("reading %s: larger than %d bytes", name, maxSize)
 	}
-	p := &Plan{Name: name, lines: strings.Split(strings.TrimRight(string(text), "\n"), "\n")}
+	p := &Plan{Name: name, Text: string(text), lines: strings.Split(strings.TrimRight(string(text), "\n"), "\n")}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("no contents in %q", name)
 	}
@@ -115,6 +116,15 @@ func (p *Plan) At(where []parser.Range, err error) error {
 	}
 	first, last := where[0].Start.Line, where[len(where)-1].End.Line
 	return &SourceError{File: p.Name, Line: first, Excerpt: p.excerpt(first, max(first, last)), Err: err}
+}
+
+// Excerpt shows the lines of a place, marked, between those around them; it is empty for no place.
+func (p *Plan) Excerpt(where []parser.Range) string {
+	if len(where) == 0 {
+		return ""
+	}
+	first, last := where[0].Start.Line, where[len(where)-1].End.Line
+	return p.excerpt(first, max(first, last))
 }
 
 // excerpt shows lines with two more on either side (dockerfile.md §15).

@@ -1,0 +1,77 @@
+package expand
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+func TestWord(t *testing.T) {
+	t.Parallel()
+	s := Scope{Escape: '\\', Env: []string{"A=x", "E="}, Declared: []string{"D"}}
+	for word, want := range map[string]string{
+		"$A${A}": "xx", "${U:-w}${U-w}": "ww", "[${E:-w}${E-v}]": "[w]", "${A:+y}${U+y}": "y", `'$A'"$A"\$A`: "$Ax$A", "$D$U": "",
+	} {
+		if got, err := s.Expand(word); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", word, got, err, want)
+		}
+	}
+	_, unset, err := s.Word("$U $D $A $E")
+	if err != nil || !slices.Equal(unset, []string{"U"}) {
+		t.Errorf("unset: %q, %v", unset, err)
+	}
+	for _, word := range []string{"${A", "${}", `"`, "${U:?no}", "${U?no}", "${A:0:1}"} {
+		if _, err := s.Expand(word); err == nil || strings.ContainsRune(err.Error(), '\ufffd') {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+}
+
+// The order of the sources of a value, and that what is not used is not looked at.
+func TestArg(t *testing.T) {
+	t.Parallel()
+	text := func(s string) *string { return &s }
+	s := Scope{Escape: '\\'}
+	err := s.Arg(&instructions.ArgCommand{Args: []instructions.KeyValuePairOptional{
+		{Key: "GIVEN", Value: text("${X?unused}")}, {Key: "DEFAULT", Value: text("${GIVEN}2")}, {Key: "OUTER"}, {Key: "BOTH", Value: text("own")}, {Key: "NONE"},
+	}}, map[string]string{"GIVEN": "1", "NOT": "x"}, []string{"OUTER=o", "BOTH=outer"})
+	want := []string{"GIVEN=1", "DEFAULT=12", "OUTER=o", "BOTH=own"}
+	if err != nil || !slices.Equal(s.Env, want) || len(s.Declared) != 5 {
+		t.Errorf("%q %q %v", s.Env, s.Declared, err)
+	}
+	if got := s.History(); got != "|4 BOTH=own DEFAULT=12 GIVEN=1 OUTER=o " {
+		t.Error(got)
+	}
+}
+
+// Lines that double a variable each end in an error, not in memory that runs out.
+func TestBounded(t *testing.T) {
+	t.Parallel()
+	s := Scope{Escape: '\\', Env: []string{"A=" + strings.Repeat("x", 1<<19)}}
+	if _, err := s.Expand("$A$A"); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []func(string) (string, error){s.Expand, s.Body, func(w string) (string, error) { l, err := s.Words(w); return strings.Join(l, " "), err }} {
+		if _, err := f("$A$A$A"); err == nil {
+			t.Error("more than 1 MiB was taken")
+		}
+	}
+}
+
+// Expansion ends, with a value or an error, and never panics; without a dollar, quote or escape nothing changes.
+func FuzzWord(f *testing.F) {
+	for _, seed := range []string{"$A", "${A:-$B}", "${A//x*/\\}", "'\"${", "a\\", "${A#?}${A%%*}", "$$$", "${A/b/$1}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		s := Scope{Escape: '\\', Env: []string{"A=abc", "B="}}
+		out, err := s.Expand(word)
+		if err == nil && !strings.ContainsAny(word, "$\\'\"") && out != word && strings.ToValidUTF8(word, "\ufffd") == word {
+			t.Fatalf("%q became %q", word, out)
+		}
+		_, _ = s.Words(word)
+		_, _ = s.Body(word)
+	})
+}
