@@ -25,6 +25,12 @@ func ioctl(fd int, request uintptr, p unsafe.Pointer) (uintptr, error) {
 	return r, nil
 }
 
+// preferHandover asks the kernel to run target and supervisor in turn on one processor, as they never run at the same time.
+// Kernels before 6.6 cannot.
+func preferHandover(fd int) {
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+}
+
 func receive(fd int) (notification, error) {
 	var n notification // the kernel insists on zeroes
 	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))

@@ -55,6 +55,7 @@ func New(listener, pid int, o Options) (*Supervisor, error) {
 		unix.Close(listener)
 		return nil, fmt.Errorf("supervising owners: opening the step's root: %w", err)
 	}
+	preferHandover(listener)
 	return &Supervisor{
 		o: o, listener: listener, first: pid, root: root, tasks: map[int]*task{},
 		memory: map[inode]rootfs.Override{}, buf: make([]byte, 2*unix.PathMax),
