@@ -68,6 +68,16 @@ func run(n int, check bool, file, only string) error {
 		fmt.Println(res.String() + floorText(res))
 		results = append(results, res)
 	}
+	if strings.Contains(oneIDRow().title(), only) {
+		res, err := measureOneID(n, h)
+		if err != nil {
+			return fmt.Errorf("%s: %w", oneIDRow().title(), err)
+		}
+		if res != nil {
+			fmt.Println(res)
+			results = append(results, *res)
+		}
+	}
 	if file != "" {
 		if err := os.WriteFile(file, []byte(document(results, n, peer)), 0o644); err != nil {
 			return err
