@@ -116,7 +116,7 @@ func (st *stage) say(format string, args ...any) {
 	if len(st.b.plan.Stages) > 1 {
 		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, st.b.needed[len(st.b.needed)-1]+1)
 	}
-	st.printf(prefix+format+"\n", args...)
+	st.printf("%s\n", plan.Visible(fmt.Sprintf(prefix+format, args...)))
 }
 
 func text(cmd instructions.Command) string {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -146,7 +147,7 @@ func oneLine(text string) string {
 		switch {
 		case r == '\n':
 			return ' '
-		case r < ' ' && r != '\t' || r == 0x7f:
+		case unicode.IsControl(r) && r != '\t':
 			return -1
 		}
 		return r

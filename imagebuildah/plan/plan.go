@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -137,10 +138,29 @@ func (p *Plan) excerpt(first, last int) string {
 		if n >= first && n <= last {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, strings.TrimRight(p.lines[n-1], "\r"))
+		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, Visible(strings.TrimRight(p.lines[n-1], "\r")))
 	}
 	return b.String() + rule
 }
+
+// Visible is text of a build file as a terminal may show it: control characters, which could move the cursor or rename
+// the window, are spelled out.
+func Visible(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if hidden(r) {
+			fmt.Fprintf(&b, "\\x%02x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' }
 
 // Stage finds an earlier stage than before, by name, the last of that name, or by number.
 func (p *Plan) Stage(name string, before int) (int, bool) {

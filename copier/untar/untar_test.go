@@ -1,0 +1,52 @@
+package untar
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
+)
+
+// Attributes that steer overlayfs, or that say who owns a file in storage, do not come from a stream; others do.
+func TestControlAttributes(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	records := map[string]string{}
+	for _, key := range []string{"trusted.overlay.opaque", "user.overlay.redirect", "user.containers.override_stat", "user.mine"} {
+		records[xattrRecord+key] = "y"
+	}
+	if err := w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: records}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	root, err := rootfs.Open(dir, rootfs.Apply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := Untar(&b, root, Options{Whiteouts: Overlay}); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	n, err := unix.Llistxattr(filepath.Join(dir, "d"), buf)
+	if err != nil {
+		t.Skip("no extended attributes here: ", err)
+	}
+	got := string(buf[:n])
+	if strings.Contains(got, "overlay") || strings.Contains(got, "containers") {
+		t.Errorf("attributes of the stream were set: %q", got)
+	}
+	if !strings.Contains(got, "user.mine") {
+		t.Skipf("no attributes of users here: %q", got)
+	}
+}
