@@ -9,14 +9,17 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-build/slipway/internal/regtest"
 	"github.com/slipway-build/slipway/internal/tree"
 	"github.com/slipway-build/slipway/tests/harness"
 )
@@ -48,11 +51,14 @@ func run(n int, check bool, file, only string) error {
 		return err
 	}
 	defer h.Close()
-	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin)
+	ourRegistry, theirRegistry := regtest.Start(regtest.Options{}), regtest.Start(regtest.Options{})
+	defer ourRegistry.Close()
+	defer theirRegistry.Close()
+	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin, ourRegistry.Host())
 	if err != nil {
 		return err
 	}
-	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer)
+	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer, theirRegistry.Host())
 	if err != nil {
 		return err
 	}
@@ -126,8 +132,8 @@ type tool struct {
 	env     []string
 }
 
-// prepare makes a tool's directory, an empty store, and one with the image "base".
-func prepare(dir, program string) (*tool, error) {
+// prepare makes a tool's directory, an empty store, and one with the images "base" and "big": base and the file "mixed".
+func prepare(dir, program, registry string) (*tool, error) {
 	t := &tool{program: program, dir: dir}
 	for _, name := range []string{"home", "xdg", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
@@ -144,6 +150,7 @@ func prepare(dir, program string) (*tool, error) {
 	t.env = []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + filepath.Join(dir, "home"),
 		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"), "PROGRAM=" + program,
+		"REGISTRY=" + registry,
 		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"), "BUILDAH_RUNTIME=runc",
 	}
 	base, err := tree.Machine(tree.Tools()...)
@@ -153,6 +160,20 @@ func prepare(dir, program string) (*tool, error) {
 	if err := tree.Layout(filepath.Join(dir, "layout"), tree.Config{"Env": []string{"PATH=/usr/bin:/bin"}}, base); err != nil {
 		return nil, err
 	}
-	_, err = t.run("tool tag $(tool pull -q oci:$PWD/layout:latest) base; STORE=$STORE-empty; tool images >/dev/null", 1)
+	if err := os.WriteFile(filepath.Join(dir, "mixed"), mixed(), 0o644); err != nil {
+		return nil, err
+	}
+	_, err = t.run("tool tag $(tool pull -q oci:$PWD/layout:latest) base; c=$(tool from base); tool copy -q $c mixed /mixed; tool commit -q --rm $c big; tool push -q --tls-verify=false big docker://$REGISTRY/app:1; STORE=$STORE-empty; tool images >/dev/null", 1)
 	return t, err
+}
+
+// mixed is 64 MB that compress to about half: noise, which is the same in every run, and text in turn.
+func mixed() []byte {
+	noise := rand.NewChaCha8([32]byte{})
+	content := make([]byte, 64<<20)
+	for at := 0; at < len(content); at += 8192 {
+		_, _ = noise.Read(content[at : at+4096]) // never fails
+		copy(content[at+4096:at+8192], bytes.Repeat([]byte(fmt.Sprintf("line %d of a text\n", at)), 256))
+	}
+	return content
 }
