@@ -18,6 +18,7 @@ func rows() []row {
 		{"copy of one file", 3, "c=$(tool from base); tool copy -q $c file /file >/dev/null; tool rm $c >/dev/null", 0},
 		{"run true", 2, "c=$(tool from base); tool run $c -- true; tool rm $c >/dev/null", 0},
 		{"run true, chroot isolation", 2, "c=$(tool from base); tool run --isolation chroot $c -- true; tool rm $c >/dev/null", 0},
+		{"run true, runc", 2, "c=$(tool from base); tool run --isolation oci --runtime runc $c -- true; tool rm $c >/dev/null", 0},
 		{"commit", 3, "c=$(tool from base); tool commit -q $c made >/dev/null; tool rm $c >/dev/null", 0},
 		{"script of 14 commands", 1, script14, 0.15},
 		{"Dockerfile, 5 steps, no cache", 1, "mkdir -p ctx; cp file ctx/; printf 'FROM base\\nCOPY file /file\\nRUN cat /file\\nENV A=b\\nLABEL c=d\\n' >ctx/Dockerfile; tool bud --no-cache -q ctx >/dev/null", 0},
