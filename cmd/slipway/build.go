@@ -56,6 +56,8 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
 	fs.StringArrayVar(&f.o.CacheFrom, "cache-from", nil, "look steps up in a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,src=DIR")
 	fs.StringArrayVar(&f.o.CacheTo, "cache-to", nil, "give the steps to a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,dest=DIR")
+	rm := fs.Bool("rm", true, "leave no containers of steps; false is not supported")
+	forceRM := fs.Bool("force-rm", true, "leave none after a failure either; false is not supported")
 	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
 	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
 	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
@@ -96,6 +98,9 @@ func newBuildCmd(g *globals) *cobra.Command {
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		if err := errors.Join(platform(), box(), repro()); err != nil {
 			return err
+		}
+		if !*rm || !*forceRM {
+			return errors.New("--rm=false and --force-rm=false are not supported: steps leave layers, never containers")
 		}
 		f.o.DropLabels, f.o.DropAnnotations = !*inheritLabels, !*inheritAnnotations
 		return f.run(ctx, s, args)
