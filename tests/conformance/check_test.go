@@ -111,7 +111,7 @@ func (c *testcase) check(ctx context.Context, l *lab, out outcome) []string {
 	if err := json.Unmarshal(blob, &img); err != nil {
 		return []string{err.Error()}
 	}
-	below := c.below(l, &img)
+	below := img.below()
 	var tree, history []string
 	for _, w := range rest {
 		switch w.what {
@@ -178,7 +178,7 @@ func firstMarked(output string) string {
 }
 
 // below is how many layers come from the base image: all but those of this build.
-func (c *testcase) below(l *lab, img *image) int {
+func (img *image) below() int {
 	n := 0
 	for _, h := range img.History {
 		if strings.HasPrefix(h.CreatedBy, "layer ") && strings.HasSuffix(h.CreatedBy, "of a test tree") {
