@@ -152,6 +152,7 @@ func TestInvocation(t *testing.T) {
 		{"slipway rm a --all", 125, "Error: no options (--all) can be specified after the image or container name"},
 		{"slipway build --cpu-shares bogus", 125, `Error: invalid argument "bogus" for "-c, --cpu-shares" flag`},
 		{"slipway --log-level loud info", 125, `Error: unable to parse log level: not a valid logrus Level: "loud"`},
+		{"slipway build a b", 125, "Error: accepts at most 1 arg(s), received 2"},
 		{"slipway -v", 0, "slipway version "},
 	} {
 		var out bytes.Buffer
