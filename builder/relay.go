@@ -55,7 +55,8 @@ func (s *Store) retag(ctx context.Context, src, dest types.ImageReference, r Reg
 	err = s.readRemote(ctx, src, r, func(from types.ImageSource, sys *types.SystemContext) error {
 		unparsed := image.UnparsedInstance(from, nil)
 		if ok, err := pc.IsRunningImageAllowed(ctx, unparsed); !ok {
-			return fmt.Errorf("Source image rejected: %w", err) //nolint:staticcheck // the family's text
+			//lint:ignore ST1005 the family's text (cli.md §14)
+			return fmt.Errorf("Source image rejected: %w", err)
 		}
 		if raw, _, err = unparsed.Manifest(ctx); err != nil {
 			return err

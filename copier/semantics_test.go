@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -123,7 +124,7 @@ func describe(t *testing.T, dir string) string {
 		if st.Mtim.Sec > start {
 			mtime = "now"
 		}
-		if strings.ContainsAny(rel, " \n\xff") || len(rel) > 400 {
+		if strings.ContainsAny(rel, " \n") || !utf8.ValidString(rel) || len(rel) > 400 {
 			rel = strings.ReplaceAll(strconv.Quote(rel), " ", `\x20`)
 		}
 		kind, rest := what(p, &st)
