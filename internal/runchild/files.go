@@ -3,7 +3,7 @@ package runchild
 import (
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +29,7 @@ func (b *rootBuilder) files(req *Request) error {
 	return nil
 }
 
-func stagedFile(dir string, i int) string { return filepath.Join(dir, "file"+strconv.Itoa(i)) }
+func stagedFile(dir string, i int) string { return path.Join(dir, "file"+strconv.Itoa(i)) }
 
 // stage mounts a tmpfs over dir, in this process's mount namespace, and writes the files to it. They go with the last process
 // that has the mount: no disk ever has them (security.md B).

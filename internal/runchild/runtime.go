@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"path"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +35,7 @@ func (r *RuntimeRequest) StagedFile(i int) string { return stagedFile(r.Stage, i
 
 // StagedTree is where the runtime finds the i-th tree.
 func (r *RuntimeRequest) StagedTree(i int) string {
-	return filepath.Join(r.Stage, fmt.Sprintf("tree%d", i))
+	return path.Join(r.Stage, fmt.Sprintf("tree%d", i))
 }
 
 const unified = "/sys/fs/cgroup/unified"
@@ -113,5 +113,5 @@ func (r *RuntimeRequest) stage() error {
 			return fmt.Errorf("preparing a mount for the OCI runtime: %w", err)
 		}
 	}
-	return os.WriteFile(filepath.Join(r.Stage, "config.json"), r.Config, 0o600)
+	return os.WriteFile(path.Join(r.Stage, "config.json"), r.Config, 0o600)
 }
