@@ -25,6 +25,7 @@ type piece struct {
 
 // add is ADD.
 func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
+	st.severalToOne("ADD", c.SourcesAndDest, false)
 	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Link: c.Link, AllowEmptyWildcard: true}
 	local := o
 	local.IgnoreFile, local.Unpack = st.b.o.IgnoreFile, c.Unpack == nil || *c.Unpack

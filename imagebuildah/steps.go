@@ -171,6 +171,7 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 			return errors.New("source can't be a URL for COPY")
 		}
 	}
+	st.severalToOne("COPY", c.SourcesAndDest, c.Parents)
 	o := builder.CopyOptions{Chown: c.Chown, Chmod: c.Chmod, Excludes: c.ExcludePatterns, Parents: c.Parents, Link: c.Link, AllowEmptyWildcard: true}
 	if c.From == "" {
 		o.IgnoreFile = st.b.o.IgnoreFile
@@ -259,6 +260,17 @@ func (st *stage) transfer(ctx context.Context, verb string, what instructions.So
 		s.changed = state != "" && copied != state
 		return err
 	})
+}
+
+// severalToOne warns of files that may replace each other: without a slash a destination that is no directory yet is a file's
+// name, and the last source wins (dockerfile.md §19.5).
+func (st *stage) severalToOne(verb string, what instructions.SourcesAndDest, parents bool) {
+	dest := path.Base(what.DestPath)
+	if parents || len(what.SourcePaths)+len(what.SourceContents) < 2 || strings.HasSuffix(what.DestPath, "/") || dest == "." || dest == ".." {
+		return
+	}
+	st.b.hint(fmt.Sprintf("When using %s with more than one source file, the destination must be a directory and end with a /: "+
+		"if %s is not one, each source replaces the one before", verb, what.DestPath))
 }
 
 // names are the last parts of what is copied: they name files in a directory.
