@@ -25,6 +25,9 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 	if err != nil {
 		return nil, err
 	}
+	if err := o.Sign.CheckLocal(ctx, full); err != nil {
+		return nil, err
+	}
 	hold, err := c.hold(o.Remove)
 	if err != nil {
 		return nil, err
@@ -44,6 +47,9 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		c.stamp(cfg, o.Output)
 	}
 	img, err := c.s.WriteImage(ctx, cfg, top, full, o.Output)
+	if err == nil {
+		err = c.s.SignImage(ctx, img, full, o.Sign)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -275,6 +275,7 @@ type CommitOptions struct {
 	// Remove deletes the container after success; its layer can then be moved instead of copied.
 	Remove   bool
 	Registry Registry
+	Sign     Signing
 	Report   io.Writer
 }
 
@@ -289,6 +290,7 @@ type PushOptions struct {
 	Time *time.Time
 	// ListOnly pushes a list without its images: the destination has them already.
 	ListOnly bool
+	Sign     Signing
 	Report   io.Writer
 }
 

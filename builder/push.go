@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/manifest"
@@ -28,9 +29,16 @@ func (s *Store) Push(ctx context.Context, source, dest string, o PushOptions) (d
 	if err != nil {
 		return "", err
 	}
-	if src != nil {
-		return s.relay(ctx, src, to, o)
-	}
+	return s.signed(ctx, to, o, func() (digest.Digest, error) {
+		if src != nil {
+			return s.relay(ctx, src, to, o)
+		}
+		return s.pushLocal(ctx, source, to, o)
+	})
+}
+
+// pushLocal copies an image or a list in local storage to a place.
+func (s *Store) pushLocal(ctx context.Context, source string, to types.ImageReference, o PushOptions) (digest.Digest, error) {
 	rec, err := s.findImage(source)
 	if err != nil {
 		return "", err
@@ -59,7 +67,7 @@ func (s *Store) PushIndex(ctx context.Context, name, dest string, o PushOptions)
 	if err != nil {
 		return "", err
 	}
-	return s.pushIndex(ctx, x, to, o)
+	return s.signed(ctx, to, o, func() (digest.Digest, error) { return s.pushIndex(ctx, x, to, o) })
 }
 
 func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReference, o PushOptions) (digest.Digest, error) {
@@ -116,11 +124,14 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if !takesLists(dest) {
 		co.ImageListSelection = copy.CopySystemImage
 	}
-	reg := s.blobDest(dest, src, &co)
+	reg := s.blobDest(dest, src, &co, o.Registry.RemoveSignatures)
 	if reg != nil {
 		dest = reg
 	}
 	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
+	if err != nil && strings.Contains(err.Error(), "Would invalidate signatures") {
+		err = fmt.Errorf("%w: push without the image's signatures (--remove-signatures)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
 	}
@@ -131,8 +142,8 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 }
 
 // blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions
-// of the source are to be made, nor for signed images, as the library passes a wrapped destination signatures of one kind only.
-func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options) *blobDest {
+// of the source are to be made, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
+func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsigned bool) *blobDest {
 	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 {
 		return nil
 	}
@@ -144,7 +155,7 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options) *blob
 		}
 		return nil
 	}
-	rec, err := s.pushable(src)
+	rec, err := s.pushable(src, unsigned)
 	if err != nil {
 		return nil
 	}
@@ -161,8 +172,8 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options) *blob
 	return d
 }
 
-// pushable returns the record of an image in storage that came without signatures.
-func (s *Store) pushable(ref types.ImageReference) (*storage.Image, error) {
+// pushable returns the record of an image in storage that is copied without signatures.
+func (s *Store) pushable(ref types.ImageReference, unsigned bool) (*storage.Image, error) {
 	if ref.Transport().Name() != istorage.Transport.Name() {
 		return nil, ErrNoImage
 	}
@@ -176,7 +187,7 @@ func (s *Store) pushable(ref types.ImageReference) (*storage.Image, error) {
 	var meta struct {
 		Sizes map[string][]int `json:"signatures-sizes"`
 	}
-	if rec.Metadata != "" && json.Unmarshal([]byte(rec.Metadata), &meta) != nil {
+	if !unsigned && rec.Metadata != "" && json.Unmarshal([]byte(rec.Metadata), &meta) != nil {
 		return nil, ErrNoImage
 	}
 	for _, list := range meta.Sizes {
@@ -287,17 +298,22 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 		return nil, err
 	}
 	remove := o.Remove
-	o.Remove = false
-	img, err := c.Commit(ctx, nil, o)
+	local := o
+	local.Remove, local.Sign = false, Signing{}
+	img, err := c.Commit(ctx, nil, local)
 	if err != nil {
 		return nil, err
 	}
-	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Report: o.Report}
+	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Sign: o.Sign, Report: o.Report}
 	if o.Output.Timestamp != nil || o.Output.Epoch != nil {
 		t := c.s.created(o.Output)
 		po.Time = &t
 	}
-	raw, err := c.s.push(ctx, img, ref, po, false)
+	var raw []byte
+	_, err = c.s.signed(ctx, ref, po, func() (digest.Digest, error) {
+		raw, err = c.s.push(ctx, img, ref, po, false)
+		return digestOf(raw, err)
+	})
 	var denied *DeniedError
 	if errors.As(err, &denied) {
 		err = fmt.Errorf("commit to registry at %q denied by policy: %s", denied.Host, denied.Reason)

@@ -73,10 +73,13 @@ func (s *Store) Policy(file string) (*signature.Policy, string, error) {
 	}
 	p, err := signature.DefaultPolicy(nil)
 	if err != nil && (errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), "no policy.json file found")) {
-		accept := signature.NewPRInsecureAcceptAnything()
-		return &signature.Policy{Default: signature.PolicyRequirements{accept}}, "", nil
+		return acceptAll(), "", nil
 	}
 	return p, "policy.json", err
+}
+
+func acceptAll() *signature.Policy {
+	return &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}
 }
 
 // transfer copies one image, retrying after network failures as r says. Messages go to report.

@@ -10,7 +10,7 @@ export DEBIAN_FRONTEND=noninteractive
 # program:package
 needed="buildah:buildah podman:podman skopeo:skopeo umoci:umoci runc:runc crun:crun
 mmdebstrap:mmdebstrap docker-registry:docker-registry newuidmap:uidmap gcc:gcc
-useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp"
+useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp gpg:gpg"
 
 missing=
 for pair in $needed; do

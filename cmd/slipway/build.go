@@ -29,6 +29,7 @@ type buildFlags struct {
 	silent               bool // standard output is the result's
 	mounts, secrets, ssh []string
 	layers, check        bool
+	sign                 builder.Signing
 }
 
 func newBuildCmd(g *globals) *cobra.Command {
@@ -94,9 +95,10 @@ func newBuildCmd(g *globals) *cobra.Command {
 	retryFlags(fs, &f.o.Pull.Registry)
 	platform := platformFlags(fs, &f.o.Pull.Platform)
 	box := sandboxFlags(fs, &f.o.Box)
+	sign := signFlags(fs, g, &f.sign)
 	repro := reproFlags(fs, g, &f.o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
-		if err := errors.Join(platform(), box(), repro()); err != nil {
+		if err := errors.Join(platform(), box(), sign(), repro()); err != nil {
 			return err
 		}
 		if !*rm || !*forceRM {
@@ -140,7 +142,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	if _, err := builder.FullNames(o.Tags); err != nil {
+	names, err := builder.FullNames(o.Tags)
+	if err == nil {
+		err = f.sign.CheckLocal(ctx, names)
+	}
+	if err != nil {
 		return err
 	}
 	outputs, done, err := f.streams()
@@ -153,6 +159,9 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	}
 	res, err := f.build(ctx, s)
 	if err != nil {
+		return err
+	}
+	if err := s.SignImage(ctx, res.Image, names, f.sign); err != nil {
 		return err
 	}
 	for _, out := range outputs {

@@ -56,10 +56,11 @@ func newCommitCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Output.Compression)
+	sign := signFlags(fs, g, &o.Sign)
 	repro := reproFlags(fs, g, &o.Output)
 	oldTimes := oldTimeFlags(fs, &o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(compress(), repro(), oldTimes()); err != nil {
+		if err := errors.Join(compress(), sign(), repro(), oldTimes()); err != nil {
 			return err
 		}
 		if o.Output.IdentityLabel == nil {

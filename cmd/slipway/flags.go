@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/slipway-build/slipway/builder"
 )
@@ -63,6 +66,49 @@ func registryFlags(fs *pflag.FlagSet, g *globals, r *builder.Registry) {
 	fs.Lookup("tls-verify").NoOptDefVal = "true"
 	fs.StringVar(&r.PolicyFile, "signature-policy", "", "signature policy `file`")
 	_ = fs.MarkHidden("signature-policy")
+}
+
+// signFlags binds how images are signed.
+func signFlags(fs *pflag.FlagSet, g *globals, o *builder.Signing) func() error {
+	var file string
+	fs.StringVar(&o.GPGKey, "sign-by", "", "sign with the OpenPGP key of that `fingerprint`, which gpg has")
+	fs.StringVar(&o.SigstoreKey, "sign-by-sigstore-private-key", "", "sign with the sigstore key in `file`")
+	fs.StringVar(&file, "sign-passphrase-file", "", "`file` with the passphrase of the key to sign with")
+	return func() (err error) {
+		switch {
+		case o.GPGKey != "" && o.SigstoreKey != "":
+			err = errors.New("--sign-by and --sign-by-sigstore-private-key cannot be used together: sign with one key, then push again with the other")
+		case o.GPGKey == "" && o.SigstoreKey == "":
+			if file != "" {
+				err = errors.New("--sign-passphrase-file needs --sign-by or --sign-by-sigstore-private-key")
+			}
+		case file != "":
+			o.Passphrase, err = passphrase(file)
+		case o.SigstoreKey != "":
+			if g.in == nil || !term.IsTerminal(int(g.in.Fd())) {
+				return errors.New("the passphrase of the sigstore key is needed: use --sign-passphrase-file")
+			}
+			var text string
+			text, err = g.askPassword()
+			o.Passphrase = []byte(text)
+		}
+		return err
+	}
+}
+
+// passphrase reads the first line of a file.
+func passphrase(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading --sign-passphrase-file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<12))
+	if err != nil {
+		return nil, fmt.Errorf("reading --sign-passphrase-file: %w", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
 
 // historyFlag binds --add-history of the commands that change a container (cli.md §3).

@@ -176,9 +176,10 @@ func newManifestPushCmd(g *globals) *cobra.Command {
 	insecureFlag(cmd, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Compression)
+	sign := signFlags(fs, g, &o.Sign)
 	fs.SetNormalizeFunc(oldNames)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
-		if err := compress(); err != nil {
+		if err := errors.Join(compress(), sign()); err != nil {
 			return err
 		}
 		o.ListOnly = !all

@@ -76,8 +76,9 @@ func newPushCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Compression)
+	sign := signFlags(fs, g, &o.Sign)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
-		if err := compress(); err != nil {
+		if err := errors.Join(compress(), sign()); err != nil {
 			return err
 		}
 		if !quiet {

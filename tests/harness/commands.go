@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containers/image/v5/signature/sigstore"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slipway-build/slipway/internal/regtest"
@@ -28,6 +29,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"requests": requests,
 		"fault":    fault,
 		"serve":    serve,
+		"cosign":   cosign,
 		"tree":     h.showTree,
 		"layers":   h.showLayers,
 		"config":   h.showConfig,
@@ -118,6 +120,21 @@ func registry(ts *testscript.TestScript, args []string) error {
 	}
 	dir := ts.MkAbs("certs")
 	return errorsFirst(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "ca.crt"), r.CA(), 0o644))
+}
+
+// cosign is "cosign NAME PASSPHRASE": a pair of sigstore keys in NAME.key and NAME.pub, and the passphrase in NAME.pass.
+func cosign(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: cosign NAME PASSPHRASE")
+	}
+	pair, err := sigstore.GenerateKeyPair([]byte(args[1]))
+	if err != nil {
+		return err
+	}
+	return errorsFirst(
+		os.WriteFile(ts.MkAbs(args[0]+".key"), pair.PrivateKey, 0o600),
+		os.WriteFile(ts.MkAbs(args[0]+".pub"), pair.PublicKey, 0o644),
+		os.WriteFile(ts.MkAbs(args[0]+".pass"), []byte(args[1]+"\n"), 0o600))
 }
 
 // registryKey finds a script's registries among its values.

@@ -14,7 +14,7 @@ import (
 // when it is installed.
 func peers() []string {
 	return []string{
-		"buildah", "podman", "skopeo", "umoci", "runc", "crun", "mmdebstrap", "docker-registry", "gcc", "newuidmap", "setpriv", "ssh-keygen", "strace", "git", "cpp",
+		"buildah", "podman", "skopeo", "umoci", "runc", "crun", "mmdebstrap", "docker-registry", "gcc", "newuidmap", "setpriv", "ssh-keygen", "strace", "git", "cpp", "gpg",
 	}
 }
 
