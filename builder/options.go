@@ -54,6 +54,8 @@ type Registry struct {
 	// Retries is the number of further attempts after a network failure; RetryDelay between them, doubling when 0.
 	Retries    int
 	RetryDelay time.Duration
+	// DecryptionKeys are private keys, FILE[:PASSPHRASE], for layers that are encrypted.
+	DecryptionKeys []string
 	// RemoveSignatures drops signatures instead of copying them.
 	RemoveSignatures bool
 }
@@ -276,6 +278,7 @@ type CommitOptions struct {
 	Remove   bool
 	Registry Registry
 	Sign     Signing
+	Encrypt  Encryption // for destinations other than local storage
 	Report   io.Writer
 }
 
@@ -291,6 +294,7 @@ type PushOptions struct {
 	// ListOnly pushes a list without its images: the destination has them already.
 	ListOnly bool
 	Sign     Signing
+	Encrypt  Encryption // for destinations other than local storage
 	Report   io.Writer
 }
 

@@ -115,6 +115,9 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if co.EnsureCompressionVariantsExist, err = variants(o.AddCompression); err != nil {
 		return nil, err
 	}
+	if err := o.Encrypt.encrypt(&co); err != nil {
+		return nil, err
+	}
 	co.ReportWriter, co.DestinationTimestamp = report(o.Report), o.Time
 	co.ForceCompressionFormat = o.Compression.Format != ""
 	co.ImageListSelection = copy.CopyAllImages
@@ -142,9 +145,9 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 }
 
 // blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions
-// of the source are to be made, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
+// of the source are to be made or layers are to be encrypted, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
 func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsigned bool) *blobDest {
-	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 {
+	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 || co.OciEncryptConfig != nil {
 		return nil
 	}
 	d := &blobDest{ImageReference: dest, s: s}
@@ -304,7 +307,7 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 	if err != nil {
 		return nil, err
 	}
-	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Sign: o.Sign, Report: o.Report}
+	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Sign: o.Sign, Encrypt: o.Encrypt, Report: o.Report}
 	if o.Output.Timestamp != nil || o.Output.Epoch != nil {
 		t := c.s.created(o.Output)
 		po.Time = &t

@@ -20,7 +20,8 @@ func (s *Store) relay(ctx context.Context, src, dest types.ImageReference, o Pus
 	if err := exists(src); err != nil {
 		return "", fmt.Errorf("reading image %s: %w", refText(src), err)
 	}
-	if sameRepository(src, dest) && o.Format == "" && !o.ListOnly && o.Compression == (Compression{}) && len(o.AddCompression) == 0 {
+	if sameRepository(src, dest) && o.Format == "" && !o.ListOnly && o.Compression == (Compression{}) && len(o.AddCompression) == 0 &&
+		len(o.Encrypt.Keys)+len(o.Registry.DecryptionKeys) == 0 {
 		return s.retag(ctx, src, dest, o.Registry)
 	}
 	to, err := s.system(o.Registry, Platform{})

@@ -90,6 +90,9 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	}
 	defer pc.Destroy()
 	o.RemoveSignatures = o.RemoveSignatures || r.RemoveSignatures
+	if o.OciDecryptConfig, err = decryption(r.DecryptionKeys, dest); err != nil {
+		return nil, err
+	}
 	dir, done, err := s.scratch()
 	if err != nil {
 		return nil, err

@@ -92,6 +92,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret `id=ID[,src=FILE|VAR][,env=VAR][,type=file|env]` for RUN --mount=type=secret")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")
 	registryFlags(fs, g, &f.o.Pull.Registry)
+	decryptFlag(fs, &f.o.Pull.Registry)
 	retryFlags(fs, &f.o.Pull.Registry)
 	platform := platformFlags(fs, &f.o.Pull.Platform)
 	box := sandboxFlags(fs, &f.o.Box)

@@ -56,6 +56,7 @@ func newCommitCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Output.Compression)
+	encryptFlags(fs, &o.Encrypt)
 	sign := signFlags(fs, g, &o.Sign)
 	repro := reproFlags(fs, g, &o.Output)
 	oldTimes := oldTimeFlags(fs, &o.Output)
@@ -169,6 +170,9 @@ func (g *globals) commit(ctx context.Context, s *builder.Store, c *builder.Conta
 		}
 		done, member = d, names[0]
 	} else {
+		if len(o.Encrypt.Keys) > 0 {
+			return errors.New("--encryption-key needs a destination other than local storage")
+		}
 		img, err := c.Commit(ctx, names, o)
 		if err != nil {
 			return err

@@ -96,6 +96,17 @@ func signFlags(fs *pflag.FlagSet, g *globals, o *builder.Signing) func() error {
 	}
 }
 
+// encryptFlags binds for whom layers are encrypted.
+func encryptFlags(fs *pflag.FlagSet, e *builder.Encryption) {
+	fs.StringSliceVar(&e.Keys, "encryption-key", nil, "encrypt layers for a `key`: jwe:FILE, pkcs7:FILE or pgp:ID")
+	fs.IntSliceVar(&e.Layers, "encrypt-layer", nil, "encrypt the layer with that `index` only, negative from the end")
+}
+
+// decryptFlag binds the keys for encrypted layers.
+func decryptFlag(fs *pflag.FlagSet, r *builder.Registry) {
+	fs.StringSliceVar(&r.DecryptionKeys, "decryption-key", nil, "`key[:passphrase]` that decrypts layers")
+}
+
 // passphrase reads the first line of a file.
 func passphrase(file string) ([]byte, error) {
 	f, err := os.Open(file)

@@ -30,6 +30,7 @@ func newPullCmd(g *globals) *cobra.Command {
 	fs.BoolVar(&o.Registry.RemoveSignatures, "remove-signatures", false, "do not copy signatures")
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
+	decryptFlag(fs, &o.Registry)
 	platform := platformFlags(fs, &o.Platform)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
 		if err := platform(); err != nil {
@@ -76,6 +77,7 @@ func newPushCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Compression)
+	encryptFlags(fs, &o.Encrypt)
 	sign := signFlags(fs, g, &o.Sign)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		if err := errors.Join(compress(), sign()); err != nil {
