@@ -42,7 +42,7 @@ func Git(word string, o GitOptions) (*GitSource, error) {
 		return nil, err
 	}
 	if o.Commit != "" {
-		if !commitID.MatchString(o.Commit) {
+		if !isCommit(o.Commit) {
 			return nil, fmt.Errorf("git source %s: invalid commit id %q", ref, o.Commit)
 		}
 		if err := set(&ref.Commit, o.Commit, "checksum"); err != nil {
@@ -70,7 +70,7 @@ func (g *GitSource) Pin(ctx context.Context) (string, error) {
 	if len(g.ref.Commit) >= 40 {
 		commit = g.ref.Commit
 	}
-	if len(commit) < 40 || !commitID.MatchString(commit) {
+	if len(commit) < 40 || !isCommit(commit) {
 		name := g.ref.Ref
 		if name == "" {
 			name = "HEAD"
@@ -94,7 +94,7 @@ func (g *GitSource) Pin(ctx context.Context) (string, error) {
 func pick(list, name string) string {
 	found := map[string]string{}
 	for _, line := range strings.Split(list, "\n") {
-		if id, ref, ok := strings.Cut(line, "\t"); ok && commitID.MatchString(id) {
+		if id, ref, ok := strings.Cut(line, "\t"); ok && isCommit(id) {
 			found[ref] = id
 		}
 	}
@@ -190,7 +190,7 @@ func (g *GitSource) fetch(ctx context.Context, dir string) (string, error) {
 	if err == nil {
 		return g.commit(ctx, dir, "FETCH_HEAD")
 	}
-	if ctx.Err() != nil || !commitID.MatchString(want) {
+	if ctx.Err() != nil || !isCommit(want) {
 		return "", err
 	}
 	// A commit that is no tip, or abbreviated: everything, then.

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A GitRef is what a word says about a repository (dockerfile.md §6.9).
@@ -27,7 +28,7 @@ type GitRef struct {
 }
 
 // scpLike is user@host:path, the host no option of ssh.
-var scpLike = regexp.MustCompile(`^[A-Za-z0-9_.+-]+@[A-Za-z0-9_.-]+:[^:]`)
+var scpLike = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.+-]+@[A-Za-z0-9_.-]+:[^:]`) })
 
 // IsGit tells whether a source word names a Git repository: git:// and ssh://, user@host:path, and http(s) with a
 // path that ends in ".git".
@@ -37,7 +38,7 @@ func IsGit(word string) bool {
 	}
 	scheme, rest, ok := strings.Cut(word, "://")
 	if !ok {
-		return scpLike.MatchString(word)
+		return scpLike().MatchString(word)
 	}
 	switch strings.ToLower(scheme) {
 	case "git", "ssh":
@@ -157,7 +158,10 @@ func boolean(key, v string) (*bool, error) {
 	return &b, nil
 }
 
-var commitID = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+// isCommit tells whether a word is a commit's ID or a beginning of one that Git takes.
+func isCommit(word string) bool {
+	return len(word) >= 7 && len(word) <= 64 && strings.Trim(word, "0123456789abcdef") == ""
+}
 
 // check refuses what git or ssh would take for an option or for something else than a name (CVE-2017-1000117 and its
 // relatives), and protocols that run programs or read local files.
@@ -169,7 +173,7 @@ func (g *GitRef) check() error {
 	if strings.HasPrefix(g.Ref, "-") || strings.Contains(g.Ref, "..") || strings.IndexFunc(g.Ref, bad) >= 0 || strings.Contains(g.Ref, "@{") {
 		return fmt.Errorf("invalid ref %q", g.Ref)
 	}
-	if g.Commit != "" && !commitID.MatchString(g.Commit) {
+	if g.Commit != "" && !isCommit(g.Commit) {
 		return fmt.Errorf("invalid commit id %q", g.Commit)
 	}
 	if g.Subdir = path.Clean("/" + g.Subdir)[1:]; strings.Contains(g.Subdir, "\x00") {

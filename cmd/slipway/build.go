@@ -35,7 +35,7 @@ type buildFlags struct {
 func newBuildCmd(g *globals) *cobra.Command {
 	f := &buildFlags{g: g}
 	cmd := &cobra.Command{
-		Use: "build [flags] [CONTEXT]", Aliases: []string{"bud", "build-using-dockerfile"}, Short: "Build an image from a Dockerfile",
+		Use: "build [flags] [CONTEXT]", Short: "Build an image from a Dockerfile",
 		Example: "  build -t app .\n  bud -f Containerfile --build-arg V=1 --target test .\n  build -o type=tar,dest=root.tar https://example.com/app.git#v1:src\n  tar c app | PROGRAM build -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {

@@ -12,7 +12,7 @@ import (
 )
 
 func tree() *cobra.Command {
-	return newRoot(&globals{program: "slipway", env: env{func(string) (string, bool) { return "", false }}})
+	return newRoot(&globals{program: "slipway", env: env{func(string) (string, bool) { return "", false }}}, nil)
 }
 
 // TestCommandsExplainThemselves: every command has a summary and examples that begin with the program, every flag a text.
@@ -33,6 +33,20 @@ func TestCommandsExplainThemselves(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestNamedCommands: where the arguments name a command, only that one is made, and it is the right one.
+func TestNamedCommands(t *testing.T) {
+	t.Parallel()
+	for _, e := range entries() {
+		for _, name := range strings.Fields(e.names) {
+			root := newRoot(&globals{program: "slipway", env: env{os.LookupEnv}}, []string{"--root", "rm", name, "rm", "--help"})
+			cmd, _, err := root.Find([]string{name})
+			if err != nil || cmd.Name() != strings.Fields(e.names)[0] || len(root.Commands()) > 2 {
+				t.Errorf("%s is found as %q of %d commands, %v", name, cmd.Name(), len(root.Commands()), err)
+			}
+		}
+	}
 }
 
 // TestCommandPages: the committed reference is that of this program.

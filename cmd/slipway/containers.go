@@ -25,7 +25,7 @@ func newContainersCmd(g *globals) *cobra.Command {
 	var all, asJSON, noheading, notruncate, quiet bool
 	var filter, format string
 	cmd := &cobra.Command{
-		Use: "containers [flags]", Aliases: []string{"list", "ls", "ps"}, Short: "List working containers", Example: "  containers\n  containers --format '{{.ContainerName}}'",
+		Use: "containers [flags]", Short: "List working containers", Example: "  containers\n  containers --format '{{.ContainerName}}'",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 0:

@@ -12,7 +12,7 @@ import (
 )
 
 // newDocsCmd is for `make docs` and `make install`: pages of the commands, made from the same tree that parses.
-func newDocsCmd() *cobra.Command {
+func newDocsCmd(*globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "docs markdown|man DIR", Short: "Write a page for each command", Hidden: true,
 		Example: "  docs man /usr/local/share/man/man1",
@@ -35,7 +35,7 @@ func newDocsCmd() *cobra.Command {
 
 // referencePages are the texts of all pages by file name. They don't depend on the environment or the program's name.
 func referencePages(kind string) map[string]string {
-	root := newRoot(&globals{program: "slipway", env: env{func(string) (string, bool) { return "", false }}})
+	root := newRoot(&globals{program: "slipway", env: env{func(string) (string, bool) { return "", false }}}, nil)
 	pages := map[string]string{}
 	var index strings.Builder
 	index.WriteString("# Commands\n\nMade by `make docs` from the program's own help.\n\n")

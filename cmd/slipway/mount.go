@@ -117,7 +117,7 @@ func chosen(s *builder.Store, all bool, args []string) ([]string, error) {
 func newUmountCmd(g *globals) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use: "umount [flags] [CONTAINER...]", Aliases: []string{"unmount"}, Short: "Unmount working containers", Example: "  umount work\n  umount --all",
+		Use: "umount [flags] [CONTAINER...]", Short: "Unmount working containers", Example: "  umount work\n  umount --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case all && len(args) > 0:

@@ -14,7 +14,7 @@ import (
 func newRmCmd(g *globals) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use: "rm [flags] [CONTAINER...]", Aliases: []string{"delete"}, Short: "Delete working containers", Example: "  rm work\n  rm --all",
+		Use: "rm [flags] [CONTAINER...]", Short: "Delete working containers", Example: "  rm work\n  rm --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case all && len(args) > 0:

@@ -36,7 +36,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal ends the program at once
 	g := &globals{program: filepath.Base(args[0]), env: env{os.LookupEnv}, in: stdin, out: stdout, err: stderr}
-	root := newRoot(g)
+	root := newRoot(g, args[1:])
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -54,8 +54,9 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// newRoot is the tree of commands.
-func newRoot(g *globals) *cobra.Command {
+// newRoot is the tree of commands: of the one that args call, or of all where they name none. Making them all costs
+// a twentieth of a short command's time.
+func newRoot(g *globals, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use: g.program, Short: "Build OCI container images without a daemon",
 		Long:          "Slipway builds OCI container images without a daemon: step by step in working containers, or from Dockerfiles.",
@@ -75,13 +76,34 @@ func newRoot(g *globals) *cobra.Command {
 	root.SetVersionTemplate(version.Line(g.program))
 	globalFlags(root, g)
 	addGroups(root)
-	for _, c := range commands(g) {
+	for _, e := range called(root, args) {
+		c := e.make(g)
+		c.Aliases = strings.Fields(e.names)[1:]
+		c.GroupID = e.group
 		strict(c)
 		root.AddCommand(c)
 	}
-	root.AddCommand(newDocsCmd())
 	addHelp(root, g)
 	return root
+}
+
+// called is the entry of the command that args call, or all entries. The search is cobra's own, so that it can't
+// differ from the one that follows.
+func called(root *cobra.Command, args []string) []entry {
+	all := entries()
+	found := map[*cobra.Command]int{}
+	for i, e := range all {
+		names := strings.Fields(e.names)
+		stub := &cobra.Command{Use: names[0], Aliases: names[1:]}
+		root.AddCommand(stub)
+		found[stub] = i
+	}
+	cmd, _, err := root.Find(args)
+	root.ResetCommands()
+	if i, ok := found[cmd]; ok && err == nil {
+		return all[i : i+1]
+	}
+	return all
 }
 
 // The groups of commands in the help text.
@@ -99,19 +121,48 @@ func addGroups(root *cobra.Command) {
 	root.SetCompletionCommandGroupID(other)
 }
 
-// commands lists the commands, each made by a function in a file of its name.
-func commands(g *globals) []*cobra.Command {
-	in := func(group string, list ...*cobra.Command) []*cobra.Command {
-		for _, c := range list {
-			c.GroupID = group
-		}
-		return list
+// An entry is a command before it is made.
+type entry struct {
+	names string // the name and the aliases
+	group string
+	make  func(*globals) *cobra.Command
+}
+
+// entries lists the commands, each made by a function in a file of its name.
+func entries() []entry {
+	return []entry{
+		{"history", images, newHistoryCmd},
+		{"images", images, newImagesCmd},
+		{"load", images, newLoadCmd},
+		{"pull", images, newPullCmd},
+		{"push", images, newPushCmd},
+		{"rmi", images, newRmiCmd},
+		{"save", images, newSaveCmd},
+		{"tag", images, newTagCmd},
+		{"untag", images, newUntagCmd},
+		{"add", containers, newAddCmd},
+		{"commit", containers, newCommitCmd},
+		{"config", containers, newConfigCmd},
+		{"containers list ls ps", containers, newContainersCmd},
+		{"copy", containers, newCopyCmd},
+		{"from", containers, newFromCmd},
+		{"mount", containers, newMountCmd},
+		{"rename", containers, newRenameCmd},
+		{"rm delete", containers, newRmCmd},
+		{"run", containers, newRunCmd},
+		{"umount unmount", containers, newUmountCmd},
+		{"info", system, newInfoCmd},
+		{"prune", system, newPruneCmd},
+		{"system", system, newSystemCmd},
+		{"login", system, newLoginCmd},
+		{"logout", system, newLogoutCmd},
+		{"unshare", system, newUnshareCmd},
+		{"version", system, newVersionCmd},
+		{"build bud build-using-dockerfile", other, newBuildCmd},
+		{"inspect", other, newInspectCmd},
+		{"manifest", other, newManifestCmd},
+		{"docs", "", newDocsCmd},
 	}
-	all := in(images, newHistoryCmd(g), newImagesCmd(g), newLoadCmd(g), newPullCmd(g), newPushCmd(g), newRmiCmd(g), newSaveCmd(g), newTagCmd(g), newUntagCmd(g))
-	all = append(all, in(containers, newAddCmd(g), newCommitCmd(g), newConfigCmd(g), newContainersCmd(g), newCopyCmd(g),
-		newFromCmd(g), newMountCmd(g), newRenameCmd(g), newRmCmd(g), newRunCmd(g), newUmountCmd(g))...)
-	all = append(all, in(system, newInfoCmd(g), newPruneCmd(g), newSystemCmd(g), newLoginCmd(g), newLogoutCmd(g), newUnshareCmd(g), newVersionCmd(g))...)
-	return append(all, in(other, newBuildCmd(g), newInspectCmd(g), newManifestCmd(g))...)
 }
 
 // interspersed are the commands that take flags behind arguments (cli.md §1).
