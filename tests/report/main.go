@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -71,6 +72,9 @@ func render(r io.Reader, w io.Writer) {
 		case "fail", "build-fail":
 			failed++
 			fmt.Fprint(w, strings.Join(kept[key], ""))
+			if e.Test == "" {
+				unfinished(w, kept, key)
+			}
 		case "skip":
 			if e.Test != "" {
 				skipped++
@@ -85,6 +89,20 @@ func render(r io.Reader, w io.Writer) {
 		delete(kept, key)
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+}
+
+// unfinished prints what the tests of a failed package said that came to no end, as when the time was up.
+func unfinished(w io.Writer, kept map[string][]string, pkg string) {
+	for _, key := range slices.Sorted(maps.Keys(kept)) {
+		if name, ok := strings.CutPrefix(key, pkg); ok && name != "" {
+			lines := kept[key]
+			if at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "panic:") }); at > 0 {
+				lines = lines[at:] // the goroutines below it are thousands of lines
+			}
+			fmt.Fprintf(w, "UNFINISHED %s\n%s", name, strings.Join(lines[:min(len(lines), 40)], ""))
+			delete(kept, key)
+		}
+	}
 }
 
 // reason finds why a test was skipped: the last line that says something, without

@@ -17,13 +17,15 @@ func TestRender(t *testing.T) {
 {"Action":"fail","Package":"p","Test":"TestB"}
 {"Action":"output","Package":"p","Test":"TestC","Output":"quiet\n"}
 {"Action":"pass","Package":"p","Test":"TestC"}
+{"Action":"output","Package":"p","Test":"TestD","Output":"far\n"}
+{"Action":"output","Package":"p","Test":"TestD","Output":"panic: test timed out\n"}
 {"Action":"fail","Package":"p","Elapsed":1.5}
 not JSON
 `
 	var b strings.Builder
 	render(strings.NewReader(events), &b)
 	got := b.String()
-	for _, want := range []string{"SKIP TestA: needs podman\n", "b_test.go:1: broken\n", "FAIL p 1.5s\n", "not JSON\n", "1 passed, 2 failed, 1 skipped\n"} {
+	for _, want := range []string{"SKIP TestA: needs podman\n", "b_test.go:1: broken\n", "FAIL p 1.5s\n", "not JSON\n", "UNFINISHED TestD\npanic: test timed out\n", "1 passed, 2 failed, 1 skipped\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in:\n%s", want, got)
 		}
