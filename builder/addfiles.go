@@ -32,13 +32,7 @@ func (s *Store) addFiles(ctx context.Context, cfg *config.Image, top string, o C
 		return "", err
 	}
 	created := s.created(o.Output)
-	cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, l.DiffID)
-	if filled(cfg.History) != len(cfg.RootFS.DiffIDs)-1 {
-		return l.ID, nil // layers without history
-	}
-	cfg.History = append(cfg.History, config.History{
-		Created: &created, CreatedBy: config.Nop("ADD", strings.Join(kinds, " ")+" in /"),
-	})
+	grow(cfg, l.DiffID, config.History{Created: &created, CreatedBy: config.Nop("ADD", strings.Join(kinds, " ")+" in /")})
 	return l.ID, nil
 }
 

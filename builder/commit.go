@@ -84,8 +84,13 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	if err != nil {
 		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
 	}
+	if len(c.rec.PrependedLinkedLayers) > 0 {
+		return nil, "", fmt.Errorf("committing %s: another tool added layers that go below the container's own: commit it with that tool", c.Name())
+	}
 	cfg, lo := c.cfg.Clone(), c.s.layerOptions(o.Output)
-	lo.AllowEmpty = rec.Parent == "" // an image of scratch has a layer, whatever is in it (decisions.md §3.9)
+	// An image of scratch has a layer, whatever is in it (decisions.md §3.9), and so has one with layers above (exact.md, cli.md §9.3).
+	linked := len(c.rec.AppendedLinkedLayers) > 0
+	lo.AllowEmpty = rec.Parent == "" || linked
 	lo.Move = o.Remove && len(o.AddFiles) == 0
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
@@ -95,6 +100,9 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		lo.Move = false
 		cfg.RootFS.DiffIDs, cfg.History = nil, nil
 		commit = func() (layer.Result, error) { return layer.Squash(ctx, c.s.st, c.layer, lo) }
+		if linked {
+			commit = func() (layer.Result, error) { return c.squashLinked(ctx, lo) }
+		}
 	}
 	res, err := commit()
 	if err != nil {
@@ -108,12 +116,26 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	created := c.s.created(o.Output)
 	cfg.Created = &created
 	c.addHistory(cfg, o.Output, created, res.ID == "")
+	if linked && !o.Output.Squash {
+		if top, err = c.linkedLayers(ctx, cfg, top, o.Output); err != nil {
+			return nil, "", err
+		}
+	}
 	if len(o.AddFiles) > 0 {
 		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
 			return nil, "", err
 		}
 	}
 	return cfg, top, nil
+}
+
+// grow adds a layer and its history entry, unless there are layers without history below.
+func grow(cfg *config.Image, diffID digest.Digest, h config.History) {
+	complete := filled(cfg.History) == len(cfg.RootFS.DiffIDs)
+	cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, diffID)
+	if complete {
+		cfg.History = append(cfg.History, h)
+	}
 }
 
 // addHistory appends the entries of this commit (containers.md §11.3).

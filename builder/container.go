@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/state"
+	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -144,6 +148,31 @@ func (c *Container) hold(removing bool) (*flock.Lock, error) {
 		return nil, fmt.Errorf("container %s: %w", c.Name(), ErrInUse)
 	}
 	return lock, err
+}
+
+// Run is [Workspace.Run]; the container cannot be removed meanwhile.
+func (c *Container) Run(ctx context.Context, argv []string, o RunOptions) error {
+	return c.using(func() error { return c.Workspace.Run(ctx, argv, o) })
+}
+
+// Copy is [Workspace.Copy]; the container cannot be removed meanwhile.
+func (c *Container) Copy(ctx context.Context, dest string, src source.Source, o CopyOptions) (content copier.Content, err error) {
+	err = c.using(func() error { content, err = c.Workspace.Copy(ctx, dest, src, o); return err })
+	return content, err
+}
+
+// View is [Workspace.View]; the container cannot be removed meanwhile.
+func (c *Container) View(f func(*rootfs.Root) error) error {
+	return c.using(func() error { return c.Workspace.View(f) })
+}
+
+func (c *Container) using(f func() error) error {
+	hold, err := c.hold(false)
+	if err != nil {
+		return err
+	}
+	defer hold.Close()
+	return f()
 }
 
 // ID is the storage ID, 64 hex digits.

@@ -18,35 +18,36 @@ import (
 // Copy copies a source to dest in the container, as COPY and ADD do (dockerfile.md §6): relative
 // destinations are below the working directory. It returns what was copied, by digest.
 func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o CopyOptions) (copier.Content, error) {
-	var content copier.Content
 	in, err := src.Open(ctx)
 	if err != nil {
-		return content, err
+		return copier.Content{}, err
 	}
 	if in.Close != nil {
 		defer in.Close()
 	}
+	var content copier.Content
 	err = w.inRoot(func(root *rootfs.Root) error {
 		co, err := copierOptions(root, o)
-		if err != nil {
-			return err
+		if err == nil {
+			content, err = put(ctx, root, w.destination(dest), in, o.Unpack, co)
 		}
-		dest := w.destination(dest)
-		if in.Root != nil {
-			content, err = copier.Copy(ctx, root, dest, in.Root, in.Patterns, co)
-			return err
-		}
-		if o.Unpack {
-			content, err = copier.Extract(ctx, root, dest, in.Body, co)
-			return err
-		}
-		content, err = copier.PutFile(ctx, root, dest, in.Name, in.Mode, in.Mtime, in.Body, co)
 		return err
 	})
 	if err != nil {
 		return content, fmt.Errorf("copying %s: %w", src, err)
 	}
 	return content, nil
+}
+
+// put copies what a source gave.
+func put(ctx context.Context, root *rootfs.Root, dest string, in source.Opened, unpack bool, co copier.Options) (copier.Content, error) {
+	switch {
+	case in.Root != nil:
+		return copier.Copy(ctx, root, dest, in.Root, in.Patterns, co)
+	case unpack:
+		return copier.Extract(ctx, root, dest, in.Body, co)
+	}
+	return copier.PutFile(ctx, root, dest, in.Name, in.Mode, in.Mtime, in.Body, co)
 }
 
 // destination makes dest absolute and keeps a trailing slash, which says that it is a directory.

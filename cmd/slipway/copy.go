@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type copyFlags struct {
 	o                        builder.CopyOptions
 	contextDir, ignore, from string
 	checksum, stamp          string
-	quiet, wildcards         bool
+	quiet, wildcards, link   bool
 	addHistory               *bool
 	pull                     builder.PullOptions
 	add                      bool
@@ -63,6 +64,7 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 	fs.BoolVar(&f.o.NoFollow, "no-follow-symlinks", false, "copy links named as sources as links")
 	fs.BoolVar(&f.wildcards, "allow-wildcard", true, "allow wildcards in sources")
 	fs.BoolVar(&f.o.AllowEmptyWildcard, "allow-empty-wildcard", false, "a wildcard that matches nothing is no error")
+	fs.BoolVar(&f.link, "link", false, "put the content into a layer of its own, on top of the container's, when it is committed; run does not see it")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print no digest")
 	if !add {
 		fs.BoolVar(&f.o.Parents, "parents", false, "keep the directories of sources")
@@ -96,9 +98,45 @@ func (f *copyFlags) run(ctx context.Context, s *builder.Store, args []string) (e
 	if len(sources) > 1 && !strings.HasSuffix(dest, "/") {
 		dest += "/"
 	}
-	f.o.NoDigest = f.quiet && !*f.addHistory
+	f.o.NoDigest = f.quiet && !*f.addHistory && !f.link
+	var text, kind string
+	if f.link {
+		text, err = f.linked(ctx, s, c, sources, dest)
+	} else if text, kind, err = f.into(ctx, s, c, sources, dest); err == nil && text != "" && *f.addHistory {
+		err = c.Edit(builder.Edit{History: []string{config.Nop(f.verb(), kind+text)}})
+	}
+	if err == nil && text != "" && !f.quiet {
+		_, err = fmt.Fprintln(f.g.out, text)
+	}
+	return err
+}
+
+func (f *copyFlags) verb() string {
+	if f.add {
+		return "ADD"
+	}
+	return "COPY"
+}
+
+// linked copies into a layer of its own, which says in the history what it is.
+func (f *copyFlags) linked(ctx context.Context, s *builder.Store, c *builder.Container, sources []string, dest string) (text string, err error) {
+	l, err := c.NewLinked()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, l.Discard()) }()
+	text, kind, err := f.into(ctx, s, l, sources, dest)
+	if err != nil || text == "" {
+		return "", err
+	}
+	return text, l.Add(config.Nop(f.verb(), kind+text+" in "+cmp.Or(dest, ".")))
+}
+
+// into copies the sources and returns the digest and kind of what was copied, empty for nothing.
+func (f *copyFlags) into(ctx context.Context, s *builder.Store, c interface {
+	Copy(context.Context, string, source.Source, builder.CopyOptions) (copier.Content, error)
+}, sources []string, dest string) (text, kind string, err error) {
 	var digests []string
-	kind := ""
 	err = f.each(ctx, s, sources, func(src source.Source, o builder.CopyOptions) error {
 		content, err := c.Copy(ctx, dest, src, o)
 		if err == nil && content.Digest != "" {
@@ -106,26 +144,13 @@ func (f *copyFlags) run(ctx context.Context, s *builder.Store, args []string) (e
 		}
 		return err
 	})
-	if err != nil || len(digests) == 0 {
-		return err
+	switch {
+	case err != nil || len(digests) == 0:
+		return "", "", err
+	case len(digests) > 1:
+		return copier.Sum(digests).Encoded(), "multi:", nil
 	}
-	text := digests[0]
-	if len(digests) > 1 {
-		text, kind = copier.Sum(digests).Encoded(), "multi:"
-	}
-	if *f.addHistory {
-		verb := "COPY"
-		if f.add {
-			verb = "ADD"
-		}
-		if err := c.Edit(builder.Edit{History: []string{config.Nop(verb, kind+text)}}); err != nil {
-			return err
-		}
-	}
-	if !f.quiet {
-		_, err = fmt.Fprintln(f.g.out, text)
-	}
-	return err
+	return digests[0], kind, nil
 }
 
 // each calls do for the sources: local ones together where they have one root, downloads one by one.

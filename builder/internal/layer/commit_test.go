@@ -329,6 +329,59 @@ func TestSquash(t *testing.T) {
 	}
 }
 
+// A tree is the same layer over whatever it is laid, and shows there as it is but for the root.
+func TestTree(t *testing.T) {
+	var want Result
+	for _, driver := range []string{"overlay", "vfs"} {
+		t.Run(driver, func(t *testing.T) {
+			st := openStore(t, driver)
+			dir := t.TempDir()
+			must(t, os.Mkdir(filepath.Join(dir, "proc"), 0o755), os.MkdirAll(filepath.Join(dir, "usr/lib/old"), 0o700))
+			specials(t, dir)
+			settle(t, dir, true)
+			before := snapshot(t, dir)
+			rw, _ := work(t, st, "", func(t testing.TB, root string) {
+				baseTree(t, root)
+				must(t, os.Chmod(root, 0o751), os.Symlink("usr", filepath.Join(root, "a")))
+			})
+			base := mustCommit(t, st, rw, "", Options{})
+			for _, parent := range []string{"", base.ID} {
+				got, err := Tree(context.Background(), st, dir, parent, Options{TempDir: t.TempDir()})
+				must(t, err)
+				verify(t, st, parent, got)
+				if want.DiffID == "" && parent != "" {
+					want = got
+				}
+				if parent != "" && got.DiffID != want.DiffID {
+					t.Errorf("got %+v, another driver gave %+v", got, want)
+				}
+				top, _ := work(t, st, got.ID, func(t testing.TB, root string) { shows(t, root, before, parent) })
+				must(t, st.DeleteLayer(top))
+			}
+			sameTrees(t, snapshot(t, dir), before)
+			noStaging(t, st)
+		})
+	}
+}
+
+// shows checks that what is in tree is in root, and that the root's own mode is the parent's.
+func shows(t testing.TB, root string, tree map[string]string, parent string) {
+	seen := snapshot(t, root)
+	for name, what := range tree {
+		if name != "." && seen[name] != what {
+			t.Errorf("%s is %q over %q, want %q", name, seen[name], parent, what)
+		}
+	}
+	info, err := os.Stat(root)
+	must(t, err)
+	if parent != "" && info.Mode().Perm() != 0o751 {
+		t.Errorf("the root has mode %v over %s", info.Mode(), parent)
+	}
+	if _, err := os.Stat(filepath.Join(root, "etc/hosts")); (err == nil) != (parent != "") {
+		t.Errorf("what is below %q: %v", parent, err)
+	}
+}
+
 // What cannot be in a layer is refused, and nothing is left behind or lost.
 func TestRefused(t *testing.T) {
 	for _, v := range variants {

@@ -37,7 +37,7 @@ func (w *walker) untouched(d *dir) (bool, error) {
 	if stub, err := w.stub(d.n); stub || err != nil {
 		return stub, err
 	}
-	if w.mode == whole {
+	if w.mode == whole || w.mode == added {
 		return false, nil
 	}
 	old, err := w.old(d)

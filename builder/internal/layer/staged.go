@@ -102,7 +102,11 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 		meta.Close()
 		return out, err
 	}
-	return d.describe(src, diffID, meta)
+	made := to
+	if d.t.o.Move {
+		made = src
+	}
+	return d.describe(made, diffID, meta)
 }
 
 // chooseDisk says how the staging directory gets its content. One on another file system is filled by copying.
@@ -123,8 +127,8 @@ func (d *differ) chooseDisk(src, dest *os.File) error {
 // describe tells storage all it records of a layer. The root's permissions are given so that the driver leaves them
 // alone. There is no compressed digest, as there was no compressed form; with one the image
 // library would look for its size.
-func (d *differ) describe(src *os.File, diffID digest.Digest, meta *os.File) (drivers.DriverWithDifferOutput, error) {
-	info, err := src.Stat()
+func (d *differ) describe(made *os.File, diffID digest.Digest, meta *os.File) (drivers.DriverWithDifferOutput, error) {
+	info, err := made.Stat()
 	if err != nil {
 		return drivers.DriverWithDifferOutput{}, errors.Join(err, meta.Close())
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage"
+	drivers "github.com/containers/storage/drivers"
 )
 
 // A task is one layer on its way into storage.
@@ -39,31 +41,36 @@ func newTask(ctx context.Context, st storage.Store, rw *storage.Layer, parent st
 // metadata-only copies, no compositions, no shifted owners.
 func (t *task) locate() error {
 	d, err := t.st.GraphDriver()
-	if err != nil {
+	if err != nil || !native(d) || t.mapped() {
 		return err
 	}
-	native := false
-	for _, kv := range d.Status() {
-		native = native || kv == [2]string{"Native Overlay Diff", "true"}
-	}
-	if d.String() != "overlay" || !native || t.mapped() {
-		return nil
-	}
-	dirs, err := d.Metadata(t.rw.ID)
+	t.upper, t.lower, err = directories(d, t.rw.ID)
+	t.staged = err == nil && !composed(t.lower)
+	return err
+}
+
+// native tells whether the driver's layers are plain directories that show the difference.
+func native(d drivers.Driver) bool {
+	return d.String() == "overlay" && slices.Contains(d.Status(), [2]string{"Native Overlay Diff", "true"})
+}
+
+// directories are overlay's of a layer: its own and those below it, uppermost first.
+func directories(d drivers.Driver, id string) (upper string, lower []string, err error) {
+	dirs, err := d.Metadata(id)
 	if err != nil {
-		return fmt.Errorf("finding the directories of layer %s: %w", t.rw.ID, err)
+		return "", nil, fmt.Errorf("finding the directories of layer %s: %w", id, err)
 	}
-	t.upper = dirs["UpperDir"]
 	if low := dirs["LowerDir"]; low != "" {
-		t.lower = strings.Split(low, ":")
+		lower = strings.Split(low, ":")
 	}
-	t.staged = true
-	for _, dir := range t.lower {
-		if _, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data")); err == nil {
-			t.staged = false
-		}
-	}
-	return nil
+	return dirs["UpperDir"], lower, nil
+}
+
+func composed(dirs []string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		_, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data"))
+		return err == nil
+	})
 }
 
 // mapped tells whether owners on disk are not those of the container.

@@ -20,6 +20,7 @@ const (
 	upper   mode = iota // overlay's upper directory: what is in it is the difference
 	changed             // a whole tree, of which the difference from the base is wanted
 	whole               // a whole tree, all of which is wanted
+	added               // a tree to be laid over the base: all that is in it, and nothing of the root itself
 )
 
 // A walker writes a layer's tar from a directory: parents before what is in them, in a directory
@@ -63,6 +64,9 @@ func (w *walker) run(f *os.File) error {
 	if err := w.r.file(root.fd(), root.n); err != nil {
 		return err
 	}
+	if err := w.rootOfBase(root); err != nil {
+		return err
+	}
 	changed, err := w.rootChanged(root)
 	if err != nil {
 		return err
@@ -80,9 +84,25 @@ func (w *walker) run(f *os.File) error {
 	return w.disk.leave(root)
 }
 
+// rootOfBase makes an added tree's root look like the one it is laid over, since the directory of the uppermost layer
+// is the one that overlay shows.
+func (w *walker) rootOfBase(root *dir) error {
+	if w.mode != added || len(w.below.dirs) == 0 {
+		return nil
+	}
+	old, err := w.old(root)
+	if err == nil && old != nil {
+		root.n = old
+	}
+	return err
+}
+
 // rootChanged tells whether the root directory itself is part of the layer: storage makes it with the
 // owner and the permissions of the base's.
 func (w *walker) rootChanged(root *dir) (bool, error) {
+	if w.mode == added {
+		return false, nil
+	}
 	plain := &node{mode: unix.S_IFDIR | 0o555}
 	if w.mode != whole && len(w.below.dirs) > 0 {
 		var err error
@@ -143,7 +163,7 @@ func (w *walker) gone(d *dir, entries []fs.DirEntry) ([]fs.DirEntry, error) {
 				return nil, err
 			}
 		}
-	case whole:
+	case whole, added:
 	}
 	for _, name := range names {
 		if err := w.write(d); err != nil {
@@ -201,6 +221,9 @@ func (w *walker) entry(d *dir, name string, kind fs.FileMode) error {
 	n := &node{path: d.child(name)}
 	if err := w.r.special(d.fd(), name, n); err != nil {
 		return vanished(err)
+	}
+	if w.mode == added && n.whiteout() {
+		return fmt.Errorf("%s: a layer cannot hold the device 0:0, which overlay takes for a removed file", n.path)
 	}
 	if same, err := w.unchanged(n); same || err != nil {
 		return err

@@ -54,14 +54,23 @@ type Record struct {
 	GroupAdd              []string `json:",omitempty"`
 	PrependedEmptyLayers  []config.History
 	AppendedEmptyLayers   []config.History
-	CommonBuildOpts       *BuildOpts `json:",omitempty"`
-	TopLayer              string     `json:",omitempty"`
-	Format                string     `json:",omitempty"`
-	Devices               []any      `json:",omitempty"`
-	DeviceSpecs           []string   `json:",omitempty"`
-	CDIConfigDir          string     `json:",omitempty"`
+	// The layers that go below and above the container's own; ours are above (COPY --link).
+	PrependedLinkedLayers []LinkedLayer `json:",omitempty"`
+	AppendedLinkedLayers  []LinkedLayer `json:",omitempty"`
+	CommonBuildOpts       *BuildOpts    `json:",omitempty"`
+	TopLayer              string        `json:",omitempty"`
+	Format                string        `json:",omitempty"`
+	Devices               []any         `json:",omitempty"`
+	DeviceSpecs           []string      `json:",omitempty"`
+	CDIConfigDir          string        `json:",omitempty"`
 
 	extra map[string]json.RawMessage
+}
+
+// LinkedLayer is content that the next commit makes a layer of.
+type LinkedLayer struct {
+	History  config.History
+	BlobPath string // a directory, or a file with a tar
 }
 
 // Namespace is one namespace choice; the names are the OCI runtime spec's.
