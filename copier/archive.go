@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -85,8 +86,19 @@ func (c *copying) extractTo(dest string, raw io.Reader) error {
 		return err
 	}
 	defer root.Close()
-	_, err = untar.Untar(body, root, untar.Options{UID: c.o.UID, GID: c.o.GID, Mtime: c.o.Mtime})
-	return err
+	if _, err = untar.Untar(c.ctx, body, root, untar.Options{UID: c.o.UID, GID: c.o.GID, Mtime: c.o.Mtime}); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil && !garbage(err) { // to the checksum, which comes last
+		return fmt.Errorf("reading archive: %w", err)
+	}
+	return nil
+}
+
+// garbage tells whether an error is about what follows a whole compressed stream. The programs do not mind it either.
+func garbage(err error) bool {
+	var bz bzip2.StructuralError
+	return errors.Is(err, gzip.ErrHeader) || errors.As(err, &bz) && strings.Contains(bz.Error(), "continuation")
 }
 
 // IsArchive tells whether what r gives next is a tar, compressed or not. Nothing is consumed.

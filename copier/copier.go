@@ -139,10 +139,11 @@ func (c *copying) put(at place, info rootfs.Info, r io.Reader) (sum []byte, err 
 			_ = at.dir.Unlink(at.base) // neither half a download nor one with the wrong checksum stays
 		}
 	}()
-	if sum, _, err = stream(f, readerCtx{c.ctx, r}, c.buffer(0)); err != nil {
+	h := sha256.New()
+	if _, err = f.WriteSparse(io.TeeReader(readerCtx{c.ctx, r}, h), c.buffer(0)); err != nil {
 		return nil, err
 	}
-	return sum, c.fileAttributes(f, info, nil)
+	return h.Sum(nil), c.attributes(f, info, nil)
 }
 
 // readerCtx ends a stream when its context does.

@@ -1,7 +1,6 @@
 package copier
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -54,7 +53,7 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 	if err != nil {
 		return nil, err
 	}
-	return sum, c.fileAttributes(out, got.info, got.attrs)
+	return sum, c.attributes(out, got.info, got.attrs)
 }
 
 // shrunk says that a file has less in it than it said when it was opened. One that grows is copied as it was.
@@ -194,34 +193,6 @@ func readBack(out *rootfs.File, h hash.Hash, at int64, n int, buf []byte) error 
 		at += int64(k)
 	}
 	return nil
-}
-
-// stream copies and hashes in one pass. Runs of zeros become holes.
-func stream(f *rootfs.File, r io.Reader, buf []byte) (sum []byte, n int64, err error) {
-	h := sha256.New()
-	for {
-		k, rerr := io.ReadFull(r, buf)
-		h.Write(buf[:k])
-		n += int64(k)
-		if k == len(buf) && allZero(buf) {
-			_, err = f.Seek(int64(k), io.SeekCurrent)
-		} else if k > 0 {
-			_, err = f.Write(buf[:k])
-		}
-		if err != nil {
-			return nil, n, err
-		}
-		if errors.Is(rerr, io.EOF) || errors.Is(rerr, io.ErrUnexpectedEOF) {
-			return h.Sum(nil), n, f.Truncate(n)
-		}
-		if rerr != nil {
-			return nil, n, rerr
-		}
-	}
-}
-
-func allZero(b []byte) bool {
-	return b[0] == 0 && b[len(b)-1] == 0 && bytes.Count(b, []byte{0}) == len(b)
 }
 
 // indexedSum is hashFile for what the index does not know.

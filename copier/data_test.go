@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // Large files of all shapes arrive byte for byte, with their holes, by every way of copying, and the digest is of their data.
@@ -90,7 +92,7 @@ func sparse(t *testing.T, name string, data []byte) {
 	const page = 64 << 10
 	for at := 0; at < len(data); at += page {
 		part := data[at:min(at+page, len(data))]
-		if allZero(part) {
+		if rootfs.AllZero(part) {
 			continue
 		}
 		if _, err := f.WriteAt(part, int64(at)); err != nil {

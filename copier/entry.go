@@ -44,7 +44,7 @@ func (c *copying) mkdir(parent *rootfs.Dir, name string, info rootfs.Info, attrs
 	if err != nil {
 		return nil, err
 	}
-	if err := c.attributes(d, ".", info, attrs); err != nil {
+	if err := c.attributes(d.At("."), info, attrs); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (c *copying) special(from *rootfs.Dir, name string, info rootfs.Info, to pl
 	if err != nil {
 		return got, "", err
 	}
-	return got, target, c.attributes(to.dir, to.base, got.info, got.attrs)
+	return got, target, c.attributes(to.dir.At(to.base), got.info, got.attrs)
 }
 
 // file copies or hashes an open regular file.
@@ -199,39 +199,22 @@ func (c *copying) file(f *rootfs.File, info rootfs.Info, to place, buf []byte) (
 }
 
 // attributes sets owner, mode, extended attributes and time of something just written.
-func (c *copying) attributes(dir *rootfs.Dir, name string, info rootfs.Info, attrs map[string][]byte) error {
+func (c *copying) attributes(at rootfs.Attributes, info rootfs.Info, attrs map[string][]byte) error {
 	uid, gid := c.owner(info)
-	if err := dir.Chown(name, uid, gid); err != nil {
+	if err := at.Chown(uid, gid); err != nil {
 		return err
 	}
 	if !info.IsSymlink() {
-		if err := dir.Chmod(name, c.chmod.Apply(info.Perm(), info.IsDir())); err != nil {
+		if err := at.Chmod(c.chmod.Apply(info.Perm(), info.IsDir())); err != nil {
 			return err
 		}
 	}
 	for key, value := range attrs {
 		if keepXattr(key) {
-			_ = dir.SetXattr(name, key, value) // best effort: not every file system or user can (dockerfile.md §6.4)
+			_ = at.SetXattr(key, value) // best effort: not every file system or user can (dockerfile.md §6.4)
 		}
 	}
-	return dir.Utimes(name, c.mtime(info))
-}
-
-// fileAttributes is attributes for an open file.
-func (c *copying) fileAttributes(f *rootfs.File, info rootfs.Info, attrs map[string][]byte) error {
-	uid, gid := c.owner(info)
-	if err := f.Chown(uid, gid); err != nil {
-		return err
-	}
-	if err := f.Chmod(c.chmod.Apply(info.Perm(), false)); err != nil {
-		return err
-	}
-	for key, value := range attrs {
-		if keepXattr(key) {
-			_ = f.SetXattr(key, value) // best effort, as above
-		}
-	}
-	return f.Utimes(c.mtime(info))
+	return at.Utimes(c.mtime(info))
 }
 
 func keepXattr(key string) bool {

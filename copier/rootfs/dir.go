@@ -351,9 +351,8 @@ func recordMode(fd int, mode, perm uint32) error {
 
 // Utimes sets access and modification time of an entry itself.
 func (d *Dir) Utimes(name string, mtime time.Time) error {
-	ts := unix.NsecToTimespec(mtime.UnixNano())
 	return d.do("utimes", name, func() error {
-		return unix.UtimesNanoAt(d.fd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+		return unix.UtimesNanoAt(d.fd, name, timespecs(mtime), unix.AT_SYMLINK_NOFOLLOW)
 	})
 }
 

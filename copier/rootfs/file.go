@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,43 @@ func (f *File) Write(p []byte) (int, error) {
 	return done, nil
 }
 
+// WriteSparse writes what r gives at the beginning of an empty file, by way of buf, and returns how much that was. Where a whole
+// buffer is zeros it leaves a hole: a few bytes of an archive may stand for a very long file.
+func (f *File) WriteSparse(r io.Reader, buf []byte) (n int64, err error) {
+	for {
+		k, rerr := fill(r, buf)
+		n += int64(k)
+		if k == len(buf) && AllZero(buf) {
+			_, err = f.Seek(int64(k), io.SeekCurrent)
+		} else if k > 0 {
+			_, err = f.Write(buf[:k])
+		}
+		switch {
+		case err != nil:
+			return n, err
+		case errors.Is(rerr, io.EOF):
+			return n, f.Truncate(n)
+		case rerr != nil:
+			return n, rerr
+		}
+	}
+}
+
+// fill is io.ReadFull but for a short end, which is io.EOF: io.ErrUnexpectedEOF is what readers say of a stream that was cut off.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var k int
+		k, err = r.Read(buf[n:])
+		n += k
+	}
+	return n, err
+}
+
+// AllZero tells whether there is nothing but zeros in b, which is not empty.
+func AllZero(b []byte) bool {
+	return b[0] == 0 && b[len(b)-1] == 0 && bytes.Count(b, []byte{0}) == len(b)
+}
+
 // Seek implements io.Seeker.
 func (f *File) Seek(offset int64, whence int) (int64, error) {
 	n, err := unix.Seek(f.fd, offset, whence)
@@ -158,8 +196,7 @@ func (f *File) Chmod(perm uint32) error {
 
 // Utimes sets access and modification time.
 func (f *File) Utimes(mtime time.Time) error {
-	ts := unix.NsecToTimespec(mtime.UnixNano())
-	return f.wrap("utimes", unix.UtimesNanoAt(f.fd, "", []unix.Timespec{ts, ts}, unix.AT_EMPTY_PATH))
+	return f.wrap("utimes", unix.UtimesNanoAt(f.fd, "", timespecs(mtime), unix.AT_EMPTY_PATH))
 }
 
 // Xattrs reads the extended attributes, without ownership records. A file system without any has none.
@@ -215,4 +252,35 @@ func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 		}
 		return buf[:n], nil
 	}
+}
+
+// Attributes is what something has beside its content: a [File], or an entry of a directory by its name ([Dir.At]).
+type Attributes interface {
+	// Chown changes the owner; -1 leaves one of the two. It clears set-id bits and file capabilities: they come after it.
+	Chown(uid, gid int) error
+	// Chmod sets the permission bits of anything but a link.
+	Chmod(perm uint32) error
+	// SetXattr sets an extended attribute.
+	SetXattr(key string, value []byte) error
+	// Utimes sets access and modification time.
+	Utimes(mtime time.Time) error
+}
+
+// At is the entry called name, "." for the directory itself; a link of that name is not followed.
+func (d *Dir) At(name string) Attributes { return entry{d, name} }
+
+type entry struct {
+	d    *Dir
+	name string
+}
+
+func (e entry) Chown(uid, gid int) error                { return e.d.Chown(e.name, uid, gid) }
+func (e entry) Chmod(perm uint32) error                 { return e.d.Chmod(e.name, perm) }
+func (e entry) SetXattr(key string, value []byte) error { return e.d.SetXattr(e.name, key, value) }
+func (e entry) Utimes(mtime time.Time) error            { return e.d.Utimes(e.name, mtime) }
+
+// timespecs are the access and modification time for the kernel, which knows more years than nanoseconds in 64 bits do.
+func timespecs(t time.Time) []unix.Timespec {
+	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+	return []unix.Timespec{ts, ts}
 }

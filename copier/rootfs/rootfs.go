@@ -106,7 +106,7 @@ func (r *Root) open(name string, flags int) (int, error) {
 	}
 	var fd int
 	var err error
-	if r.walk {
+	if r.walk || len(clean) >= unix.PathMax { // the kernel takes no more at once
 		fd, err = r.walkOpen(clean, flags)
 	} else {
 		fd, err = r.openat2(clean, uint64(flags))

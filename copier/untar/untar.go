@@ -7,6 +7,7 @@ package untar
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -53,15 +54,27 @@ type Options struct {
 	Mtime *time.Time
 }
 
-// maxMeta bounds the directories whose times are kept in memory until the end.
-const maxMeta = 1 << 22
+const (
+	// maxMeta bounds what is kept in memory until the end: names and times of directories, about so many bytes.
+	maxMeta = 256 << 20
+	// dirCost is what a directory takes beside its name.
+	dirCost = 64
+	// maxSparse bounds the files of an archive that are mostly holes, in bytes: a header is enough to claim exabytes.
+	maxSparse = 1 << 40
+)
 
 type unpacking struct {
+	ctx  context.Context //nolint:containedctx // lives as long as one call
 	root *rootfs.Root
 	o    Options
 	size int64
 	dirs []dirTime
-	made map[string]bool // entries of this stream, which its own opaque markers do not hide
+	meta int
+	// sparse is how long the sparse files are together.
+	sparse int64
+	buf    []byte
+	// made are the entries of this stream, which its own opaque markers do not hide. With Delete only.
+	made map[string]bool
 }
 
 type dirTime struct {
@@ -69,11 +82,15 @@ type dirTime struct {
 	mtime time.Time
 }
 
-// Untar unpacks r below root and returns the sum of the file sizes. Directories get their times last.
-func Untar(r io.Reader, root *rootfs.Root, o Options) (int64, error) {
-	u := &unpacking{root: root, o: o, made: map[string]bool{}}
+// Untar unpacks r below root and returns the sum of the file sizes. Directories get their times last. What was unpacked before
+// an error stays, but for the file at hand.
+func Untar(ctx context.Context, r io.Reader, root *rootfs.Root, o Options) (int64, error) {
+	u := &unpacking{ctx: ctx, root: root, o: o, buf: make([]byte, 64<<10), made: map[string]bool{}}
 	tr := tar.NewReader(r)
 	for {
+		if err := ctx.Err(); err != nil {
+			return u.size, err
+		}
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -135,11 +152,17 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		}
 		return err
 	}
-	u.made[name] = true
-	if h.Typeflag == tar.TypeLink {
-		return nil
+	if u.o.Whiteouts == Delete {
+		u.made[name] = true
 	}
-	return u.attributes(parent, base, name, h)
+	if h.Typeflag == tar.TypeLink || isFile(h) {
+		return nil // it has the file's attributes, or has got them
+	}
+	return u.attributes(parent.At(base), name, h)
+}
+
+func isFile(h *tar.Header) bool {
+	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont
 }
 
 func (u *unpacking) rootEntry(h *tar.Header) error {
@@ -148,7 +171,7 @@ func (u *unpacking) rootEntry(h *tar.Header) error {
 		return err
 	}
 	defer d.Close()
-	return u.attributes(d, ".", "/", h)
+	return u.attributes(d.At("."), "/", h)
 }
 
 // clear removes what is in the way: anything but a directory for a directory.
@@ -167,9 +190,10 @@ func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) error 
 }
 
 func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
+	if isFile(h) {
 		return u.file(parent, base, h, body)
+	}
+	switch h.Typeflag {
 	case tar.TypeDir:
 		if err := parent.Mkdir(base, 0o700); !errors.Is(err, fs.ErrExist) {
 			return err
@@ -191,23 +215,59 @@ func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body 
 	return fmt.Errorf("unsupported entry type %q", h.Typeflag)
 }
 
-func (u *unpacking) file(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
-	f, err := parent.Create(base, 0o600)
+// file writes a file and its attributes through one descriptor: whatever takes its name in the meantime gets neither.
+func (u *unpacking) file(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) (err error) {
+	if isSparse(h) {
+		if u.sparse += h.Size; u.sparse > maxSparse || u.sparse < 0 {
+			return fmt.Errorf("a sparse file of %d bytes: more than %d TiB of them are not unpacked", h.Size, maxSparse>>40)
+		}
+	}
+	f, err := parent.NewRegular(base, 0o600)
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(f, body)
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			_ = parent.Unlink(base) // half a file is worth nothing, and fills the disk that may be full
+		}
+	}()
+	n, err := f.WriteSparse(bodyCtx{u.ctx, body}, u.buf)
 	u.size += n
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
 	if err == nil && n != h.Size {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		_ = parent.Unlink(base) // half a file is worth nothing, and fills the disk that may be full
+		return err
 	}
-	return err
+	return u.attributes(f, "", h)
+}
+
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// bodyCtx ends a file when its context does, also where it reads nothing but a hole.
+type bodyCtx struct {
+	ctx context.Context //nolint:containedctx // lives as long as one call
+	r   io.Reader
+}
+
+func (b bodyCtx) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.r.Read(p)
 }
 
 // link makes a hard link; its target is resolved inside the root like any name, and is never followed.
@@ -222,24 +282,24 @@ func (u *unpacking) link(parent *rootfs.Dir, base, target string) error {
 }
 
 // attributes sets owner, mode, extended attributes and time, in the order in which one does not undo the other.
-func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Header) error {
+func (u *unpacking) attributes(at rootfs.Attributes, name string, h *tar.Header) error {
 	uid, gid, err := u.owner(h)
 	if err != nil {
 		return err
 	}
 	if !u.o.Records { // else everything belongs to this process, and records are in the stream
-		if err := parent.Chown(base, uid, gid); err != nil && !u.o.IgnoreChown {
+		if err := at.Chown(uid, gid); err != nil && !u.o.IgnoreChown {
 			return err
 		}
 	}
 	if h.Typeflag != tar.TypeSymlink {
-		if err := parent.Chmod(base, uint32(h.Mode)&0o7777); err != nil {
+		if err := at.Chmod(uint32(h.Mode) & 0o7777); err != nil {
 			return err
 		}
 	}
 	for key, value := range h.PAXRecords {
 		if record, ok := strings.CutPrefix(key, xattrRecord); ok && u.o.Records {
-			if err := parent.SetXattr(base, record, []byte(value)); err != nil {
+			if err := at.SetXattr(record, []byte(value)); err != nil {
 				return err
 			}
 			continue
@@ -247,7 +307,7 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 		if h.Typeflag != tar.TypeReg && key == xattrRecord+"security.capability" {
 			continue // means nothing there, and could pass for an ownership record
 		}
-		if err := setXattr(parent, base, key, value); err != nil {
+		if err := setXattr(at, key, value); err != nil {
 			return err
 		}
 	}
@@ -256,13 +316,13 @@ func (u *unpacking) attributes(parent *rootfs.Dir, base, name string, h *tar.Hea
 		mtime = *u.o.Mtime
 	}
 	if h.Typeflag == tar.TypeDir {
-		if len(u.dirs) >= maxMeta {
+		if u.meta += len(name) + dirCost; u.meta > maxMeta {
 			return errors.New("too many directories")
 		}
 		u.dirs = append(u.dirs, dirTime{name, mtime})
 		return nil
 	}
-	return parent.Utimes(base, mtime)
+	return at.Utimes(mtime)
 }
 
 func (u *unpacking) owner(h *tar.Header) (uid, gid int, err error) {
@@ -282,12 +342,12 @@ func (u *unpacking) owner(h *tar.Header) (uid, gid int, err error) {
 const xattrRecord = "SCHILY.xattr."
 
 // setXattr sets an attribute from a PAX record. Those that steer overlayfs or storage are dropped: a layer has no business there.
-func setXattr(parent *rootfs.Dir, base, record, value string) error {
+func setXattr(at rootfs.Attributes, record, value string) error {
 	key, ok := strings.CutPrefix(record, xattrRecord)
 	if !ok || strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") || strings.HasPrefix(key, "user.containers.") || strings.HasPrefix(key, "user.slipway.") {
 		return nil
 	}
-	err := parent.SetXattr(base, key, []byte(value))
+	err := at.SetXattr(key, []byte(value))
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
 		return nil // best effort, as every tool of the field does
 	}

@@ -3,6 +3,7 @@ package untar
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +35,7 @@ func TestControlAttributes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if _, err := Untar(&b, root, Options{Whiteouts: Overlay}); err != nil {
+	if _, err := Untar(context.Background(), &b, root, Options{Whiteouts: Overlay}); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)

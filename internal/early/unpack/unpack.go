@@ -5,6 +5,7 @@
 package unpack
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 		uo.Records = copied
 		uo.Map = nil // storage's map says who root is on disk, the record who everybody is in the image
 	}
-	size, err := untar.Untar(os.Stdin, root, uo)
+	size, err := untar.Untar(context.Background(), os.Stdin, root, uo)
 	if err != nil {
 		return size, err
 	}
