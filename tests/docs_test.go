@@ -1,0 +1,99 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestPages types the console blocks of the guides into one shell each, in order, and compares what is printed:
+// "…" stands for any rest of a line, and alone in a line for any lines.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, page := range []string{"tutorial.md", "scripts.md"} {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile("../docs/" + page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			typed := console(string(text))
+			if len(typed) < 5 {
+				t.Fatalf("only %d commands", len(typed))
+			}
+			s := scripts.NewStore(t)
+			scripts.Base(s, "docker.io/library/alpine")
+			for i, got := range typeIn(t, s.Command("bash"), typed) {
+				if !matches(typed[i].output, got) {
+					t.Errorf("docs/%s: %s\nprints:\n%swhere the page says:\n%s", page, typed[i].command, got, typed[i].output)
+				}
+			}
+		})
+	}
+}
+
+// A typed command, with its continuation lines, and what the page says it prints.
+type typed struct{ command, output string }
+
+func console(page string) (list []typed) {
+	for i, block := range strings.Split(page, "```console\n") {
+		if i == 0 {
+			continue
+		}
+		block, _, _ = strings.Cut(block, "```")
+		for line := range strings.Lines(block) {
+			if command, ok := strings.CutPrefix(line, "$ "); ok {
+				list = append(list, typed{command: command})
+				continue
+			}
+			last := &list[len(list)-1]
+			if more, ok := strings.CutPrefix(line, "> "); ok {
+				last.command += more
+			} else {
+				last.output += line
+			}
+		}
+	}
+	return list
+}
+
+// typeIn gives the commands to one shell and returns what each printed.
+func typeIn(t *testing.T, shell *exec.Cmd, list []typed) []string {
+	t.Helper()
+	const mark = "--- next ---"
+	var in strings.Builder
+	for _, c := range list {
+		fmt.Fprintf(&in, "%secho '%s'\n", c.command, mark)
+	}
+	shell.Stdin = strings.NewReader(in.String())
+	out, err := shell.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	parts := strings.Split(string(out), mark+"\n")
+	if len(parts) != len(list)+1 {
+		t.Fatalf("%d commands, %d outputs:\n%s", len(list), len(parts)-1, out)
+	}
+	for i, text := range parts {
+		if text != "" && !strings.HasSuffix(text, "\n") { // a template prints no newline of its own
+			parts[i] += "\n"
+		}
+	}
+	return parts[:len(list)]
+}
+
+func matches(want, got string) bool {
+	var re strings.Builder
+	for line := range strings.Lines(want) {
+		line = strings.TrimRight(line, "\n ")
+		if line == "…" {
+			re.WriteString(`(?:.*\n)*`)
+			continue
+		}
+		re.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*") + `\n`)
+	}
+	return regexp.MustCompile("^" + re.String() + "$").MatchString(got)
+}
