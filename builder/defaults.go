@@ -3,16 +3,71 @@ package builder
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/docker/go-units"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
 )
 
+// hostConf reads the host's containers.conf.
+func (s *Store) hostConf() (*hostconf.Conf, error) {
+	return hostconf.Read(hostconf.Files(s.o.Environ, os.Getuid() != 0 || rootless()))
+}
+
+// RetriesDefault as the number of retries means the one in containers.conf, else 3.
+const RetriesDefault = -1
+
+// withRetries fills in what containers.conf says about retries, where r says nothing. It is asked after a failure only; a file
+// that cannot be read says nothing then, so as not to hide what failed.
+func (s *Store) withRetries(r Registry) Registry {
+	if r.Retries != RetriesDefault && r.RetryDelay != 0 {
+		return r
+	}
+	conf, err := s.hostConf()
+	if err != nil {
+		s.o.Log.Warn("no defaults from containers.conf", "error", err)
+		conf = &hostconf.Conf{}
+	}
+	if r.Retries == RetriesDefault {
+		r.Retries = 3
+		if n := conf.Engine.Retry; n != nil && *n >= 0 {
+			r.Retries = *n
+		}
+	}
+	if r.RetryDelay == 0 && conf.Engine.RetryDelay != "" {
+		if r.RetryDelay, err = time.ParseDuration(conf.Engine.RetryDelay); err != nil {
+			s.o.Log.Warn("containers.conf: retry_delay", "error", err)
+		}
+	}
+	return r
+}
+
+// withCompression fills in how containers.conf wants the layers of pushed images compressed, where o says nothing. Docker's
+// manifests stay as they are: they know gzip only.
+func (s *Store) withCompression(o PushOptions, manifestType string) (PushOptions, error) {
+	c := &o.Compression
+	if c.Format != "" || c.Disable || o.Format != "" && o.Format != "oci" || o.Format == "" && manifestType != ispec.MediaTypeImageManifest {
+		return o, nil
+	}
+	conf, err := s.hostConf()
+	if err != nil {
+		return o, err
+	}
+	if f := conf.Engine.CompressionFormat; f != "" && f != "gzip" {
+		c.Format = f
+	}
+	if c.Level == nil {
+		c.Level = conf.Engine.CompressionLevel
+	}
+	return o, nil
+}
+
 // WithDefaults fills in what the host's containers.conf says about running commands, where box says nothing (decisions.md
 // §1.12). Working containers need no call: theirs are filled in when a command runs. A build does it once.
 func (s *Store) WithDefaults(box Sandbox) (Sandbox, error) {
-	conf, err := hostconf.Read(hostconf.Files(s.o.Environ, os.Getuid() != 0 || rootless()))
+	conf, err := s.hostConf()
 	if err != nil {
 		return box, err
 	}

@@ -236,7 +236,12 @@ func exists(ref types.ImageReference) error {
 	if !isLocalTransport(ref) {
 		return nil
 	}
-	path, _, _ := strings.Cut(ref.StringWithinTransport(), ":")
-	_, err := os.Stat(filepath.Clean(path))
+	_, err := os.Stat(localPath(ref))
 	return err
+}
+
+// localPath is the file or directory that a local transport's reference is in.
+func localPath(ref types.ImageReference) string {
+	path, _, _ := strings.Cut(ref.StringWithinTransport(), ":")
+	return filepath.Clean(path)
 }

@@ -51,7 +51,8 @@ type Registry struct {
 	TLSVerify *bool
 	// PolicyFile replaces policy.json.
 	PolicyFile string
-	// Retries is the number of further attempts after a network failure; RetryDelay between them, doubling when 0.
+	// Retries is the number of further attempts after a network failure, or RetriesDefault; RetryDelay is the time between them,
+	// containers.conf's when 0, doubling if that has none.
 	Retries    int
 	RetryDelay time.Duration
 	// DecryptionKeys are private keys, FILE[:PASSPHRASE], for layers that are encrypted.

@@ -37,7 +37,8 @@ func (e *DeniedError) Error() string {
 	return fmt.Sprintf("registry %q denied by policy: %s", e.Host, e.Reason)
 }
 
-// permit fails if a registry that ref is in is forbidden, and relaxes TLS in sys for one that is listed as insecure, unless r insists.
+// permit fails if a registry that ref is in is forbidden, and relaxes TLS in sys for one that is listed as insecure, unless r insists. Credentials
+// that the library would not find go into sys as well.
 func (s *Store) permit(ref types.ImageReference, r Registry, sys *types.SystemContext) error {
 	if ref.Transport().Name() != docker.Transport.Name() {
 		return nil
@@ -56,5 +57,5 @@ func (s *Store) permit(ref types.ImageReference, r Registry, sys *types.SystemCo
 	if slices.Contains(list.Insecure, host) && r.TLSVerify == nil {
 		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	}
-	return nil
+	return s.storedCreds(ref.DockerReference(), sys)
 }

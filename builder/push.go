@@ -1,10 +1,14 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/containers/image/v5/copy"
@@ -79,6 +83,9 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 	if err != nil {
 		return "", err
 	}
+	if o, err = s.withCompression(o, ispec.MediaTypeImageManifest); err != nil {
+		return "", err
+	}
 	from := *sys
 	from.DockerAuthConfig = nil // meant for the destination; entries may be anywhere
 	if err := compress(sys, o.Compression, true); err != nil {
@@ -99,6 +106,15 @@ func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference,
 	}
 	if dest, err = named(dest, img); err != nil {
 		return nil, err
+	}
+	if compressing {
+		_, kind, err := img.Manifest(ctx)
+		if err == nil {
+			o, err = s.withCompression(o, kind)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := compress(sys, o.Compression, compressing || !isLocalTransport(dest)); err != nil {
 		return nil, err
@@ -131,17 +147,35 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if reg != nil {
 		dest = reg
 	}
+	undo := removeNew(dest)
 	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
 	if err != nil && strings.Contains(err.Error(), "Would invalidate signatures") {
 		err = fmt.Errorf("%w: push without the image's signatures (--remove-signatures)", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
+		return nil, errors.Join(fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err), undo())
 	}
 	if reg != nil && reg.from == nil {
 		s.rememberAll(reg)
 	}
 	return raw, nil
+}
+
+// removeNew returns a function that removes what a copy to dest that failed has left there. What was there before it began stays, as does a
+// place in which another program has written an image meanwhile.
+func removeNew(dest types.ImageReference) (undo func() error) {
+	if !errors.Is(exists(dest), fs.ErrNotExist) {
+		return func() error { return nil }
+	}
+	path := localPath(dest)
+	return func() error {
+		for _, name := range []string{"index.json", "manifest.json"} {
+			if text, err := os.ReadFile(filepath.Join(path, name)); err == nil && bytes.Contains(text, []byte("sha256:")) {
+				return nil
+			}
+		}
+		return os.RemoveAll(path)
+	}
 }
 
 // blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions

@@ -23,6 +23,8 @@ type Store struct {
 	sys types.SystemContext
 	o   StoreOptions
 	own rootfs.Ownership
+
+	auth pipedFiles
 }
 
 // Open opens or creates the storage that o describes. Without any configuration file the storage is

@@ -2,11 +2,14 @@ package builder
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,6 +37,10 @@ func (o *StoreOptions) context() types.SystemContext {
 
 // system returns the image library's context for one operation.
 func (s *Store) system(r Registry, p Platform) (*types.SystemContext, error) {
+	var err error
+	if r.AuthFile, err = s.authFile(r.AuthFile); err != nil {
+		return nil, err
+	}
 	return registryContext(s.sys, r, p)
 }
 
@@ -124,7 +131,11 @@ func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 		err := f()
 		// A token that was good a minute ago may have expired on the way; the library asks for another only when it starts again.
 		expired := unauthorized(err) && s.o.Now().Sub(start) >= tokenLife
-		if err == nil || k > r.Retries || !transient(err) && !expired {
+		if err == nil || !transient(err) && !expired {
+			return err
+		}
+		r = s.withRetries(r)
+		if k > r.Retries {
 			return err
 		}
 		delay := r.RetryDelay
@@ -153,7 +164,6 @@ func unauthorized(err error) bool {
 // transient tells whether trying again can help: the network or the server failed, rather than refused.
 func transient(err error) bool {
 	var status docker.UnexpectedHTTPStatusError
-	var netErr net.Error
 	var code errcode.Error
 	var download source.StatusError
 	switch {
@@ -165,10 +175,29 @@ func transient(err error) bool {
 		return download >= 500 || download == 429
 	case errors.As(err, &code):
 		return code.Code == errcode.ErrorCodeUnavailable || code.Code == errcode.ErrorCodeTooManyRequests
-	case errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return true
 	}
-	return false
+	return networkFailed(err)
+}
+
+// networkFailed tells whether a connection did not come about or broke. Nearly every error of the standard library counts as a
+// net.Error: a full disk, as a system call's, and an untrusted certificate, wrapped with its URL. Neither goes away by itself.
+func networkFailed(err error) bool {
+	var errno syscall.Errno
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var netErr net.Error
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &certificate):
+		return false
+	case errors.As(err, &name):
+		return !name.IsNotFound
+	case errors.As(err, &errno):
+		return slices.Contains([]syscall.Errno{
+			syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
+			syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.ENETRESET,
+		}, errno)
+	}
+	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // compress puts what c asks for into a destination's context. byDefault is what the operation does when

@@ -2,9 +2,16 @@ package builder
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +36,14 @@ func TestRetry(t *testing.T) {
 		"not there":              {docker.UnexpectedHTTPStatusError{StatusCode: 404}, 0, 1},
 		"wrong content":          {errors.New("Digest did not match"), 0, 1},
 		"interrupted":            {context.Canceled, 0, 1},
+		"disk full":              {&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 0, 1},
+		"no permission":          {&fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 0, 1},
+		"connection refused":     {&url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: &os.SyscallError{Syscall: "connect", Err: syscall.ECONNREFUSED}}}, 0, 4},
+		"closed by the server":   {&url.Error{Op: "Get", Err: io.EOF}, 0, 4},
+		"untrusted":              {&url.Error{Op: "Get", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, 0, 1},
+		"plain HTTP":             {&url.Error{Op: "Get", Err: http.ErrSchemeMismatch}, 0, 1},
+		"no such host":           {&url.Error{Op: "Get", Err: &net.DNSError{IsNotFound: true}}, 0, 1},
+		"name server is silent":  {&url.Error{Op: "Get", Err: &net.DNSError{IsTimeout: true}}, 0, 4},
 		"refused at once":        {refused, time.Second, 1},
 		"refused after a minute": {refused, time.Minute, 4},
 	} {

@@ -153,8 +153,29 @@ func (c *creds) Set(text string) (err error) {
 }
 
 func retryFlags(fs *pflag.FlagSet, r *builder.Registry) {
-	fs.IntVar(&r.Retries, "retry", 3, "further attempts after a network failure")
+	r.Retries = builder.RetriesDefault
+	fs.Var(retries{&r.Retries}, "retry", "further `attempts` after a network failure (default containers.conf's, or 3)")
 	fs.Var(&delay{&r.RetryDelay}, "retry-delay", "`time` between attempts; growing when not given")
+}
+
+// retries is a number whose default is containers.conf's.
+type retries struct{ p *int }
+
+func (v retries) String() string { return "" }
+
+// Type names the value in help texts.
+func (v retries) Type() string { return "int" }
+
+// Set parses a number.
+func (v retries) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err == nil && n < 0 {
+		err = errors.New("want 0 or more")
+	}
+	if err == nil {
+		*v.p = n
+	}
+	return err
 }
 
 // delay is a duration whose default is not a fixed one.

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 )
 
 // A Fault is a way for the registry to misbehave.
@@ -18,6 +20,7 @@ const (
 	Truncate     Fault = "truncate" // half of the body, then the connection ends
 	WrongContent Fault = "digest"   // one byte of the body is another
 	Unauthorized Fault = "401"      // as if the credentials were not, or no longer, good
+	Slow         Fault = "slow"     // the body comes in pieces, over half a second
 )
 
 // injected is a fault and how often it is still to happen.
@@ -30,7 +33,7 @@ type injected struct {
 // Inject makes the next n requests of a method whose path contains text go wrong.
 func (r *Registry) Inject(f Fault, method, text string, n int) error {
 	switch f {
-	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized:
+	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized, Slow:
 	default:
 		return fmt.Errorf("no fault %q", f)
 	}
@@ -64,7 +67,7 @@ func misbehave(w http.ResponseWriter, f Fault) http.ResponseWriter {
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 	case Reset:
 		reset(w)
-	case Truncate, WrongContent:
+	case Truncate, WrongContent, Slow:
 		return &badBody{w, f}
 	default:
 		return w
@@ -97,9 +100,27 @@ func (b *badBody) Write(body []byte) (int, error) {
 		_ = http.NewResponseController(b.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)
 	}
+	if b.fault == Slow {
+		return b.dribble(body)
+	}
 	damaged := append([]byte(nil), body...)
 	if len(damaged) > 0 {
 		damaged[len(damaged)/2] ^= 0xff
 	}
 	return b.ResponseWriter.Write(damaged)
+}
+
+// dribble writes the body in ten pieces with pauses between them.
+func (b *badBody) dribble(body []byte) (n int, err error) {
+	piece := len(body)/10 + 1
+	for part := range slices.Chunk(body, piece) {
+		time.Sleep(50 * time.Millisecond)
+		m, err := b.ResponseWriter.Write(part)
+		n += m
+		if err != nil {
+			return n, err
+		}
+		_ = http.NewResponseController(b.ResponseWriter).Flush()
+	}
+	return n, nil
 }

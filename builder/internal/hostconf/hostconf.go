@@ -1,6 +1,6 @@
 // Package hostconf reads containers.conf, in which a host's administrator or user says what commands in containers get
-// unless they are told otherwise (cli.md §7). It knows what concerns running commands; all other keys are ignored, as the file
-// belongs to a family of tools.
+// unless they are told otherwise (cli.md §7). It knows what concerns running commands and copying images; all other keys are
+// ignored, as the file belongs to a family of tools.
 package hostconf
 
 import (
@@ -28,6 +28,13 @@ type Conf struct {
 		Seccomp      string   `toml:"seccomp_profile"`
 		HTTPProxy    *bool    `toml:"http_proxy"`
 	} `toml:"containers"`
+	Engine struct {
+		CompressionFormat string  `toml:"compression_format"`
+		CompressionLevel  *int    `toml:"compression_level"`
+		AddCompression    Strings `toml:"add_compression"`
+		Retry             *int    `toml:"retry"`
+		RetryDelay        string  `toml:"retry_delay"`
+	} `toml:"engine"`
 }
 
 // Strings is a list. One that holds {append=true} is added to that of the files before, which it replaces otherwise.
