@@ -86,6 +86,7 @@ func (s *Store) WithDefaults(box Sandbox) (Sandbox, error) {
 	if len(h.DNSServers)+len(h.DNSSearch)+len(h.DNSOptions) == 0 {
 		h.DNSServers, h.DNSSearch, h.DNSOptions = c.DNSServers, c.DNSSearches, c.DNSOptions
 	}
+	h.Base, h.Gateway = first(h.Base, c.BaseHosts), first(h.Gateway, c.HostAddress)
 	if c.HTTPProxy != nil && !*c.HTTPProxy {
 		h.NoHTTPProxy = true
 	}

@@ -96,7 +96,8 @@ const (
 	IsolationRootless Isolation = "rootless"
 )
 
-// A Namespace is one namespace choice: "" and "private" are a new one, "host" the caller's, a path joins.
+// A Namespace is one namespace choice: "" and "private" are a new one, "host" the caller's, a path joins. Of networks "" is
+// the host's; "none", "pasta[:OPTION,...]" and names of networks are further choices. [ParseNamespace] reads one.
 type Namespace string
 
 // Sandbox holds how commands run in a container: given to `from` it becomes the container's default,
@@ -118,6 +119,9 @@ type Sandbox struct {
 	Env []string
 	// GroupAdd are numeric supplementary groups, or the one word keep-groups.
 	GroupAdd []string
+	// CNIConfigDir and CNIPluginPath are where networks with names and their plugins are; empty is what is usual. Several directories
+	// are separated by colons.
+	CNIConfigDir, CNIPluginPath string
 	// CgroupManager is cgroupfs or systemd; it matters to OCI runtimes only.
 	CgroupManager string
 }
@@ -132,6 +136,8 @@ type Security struct {
 	CapAdd, CapDrop []string
 	// Options are the values of --security-opt.
 	Options []string
+	// Insecure gives the command all that this process has: every capability and device, no filter, nothing masked or read-only.
+	Insecure bool
 }
 
 // Limits on a command's resources (cli.md §8.4). Zero means unlimited or the default.
@@ -151,6 +157,10 @@ type Hosts struct {
 	AddHost                           []string
 	DNSServers, DNSSearch, DNSOptions []string
 	NoHosts, NoHostname, NoHTTPProxy  bool
+	// Base is what /etc/hosts begins with: a file of the host, "image" or "none"; empty is the host's own.
+	Base string
+	// Gateway is the host's address as commands are told it: empty is the first that is no loopback's, "none" tells none.
+	Gateway string
 }
 
 // FromOptions controls making a working container.

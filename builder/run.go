@@ -9,11 +9,13 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/runner/native"
 	"github.com/slipway-build/slipway/builder/internal/runner/oci"
@@ -37,6 +39,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 			return err
 		}
 	}
+	box = box.settled()
 	runs, err := w.s.runDir("runs")
 	if err != nil {
 		return fmt.Errorf("preparing to run: %w", err)
@@ -64,6 +67,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 			return err
 		}
 		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir}
+		job.Connect = c.connect(c.hostname(), job.ID)
 		res, err = c.start(ctx, job)
 		return errors.Join(err, removeStubs(root, res))
 	})
@@ -116,6 +120,7 @@ type commanded struct {
 	root   *rootfs.Root
 	dir    string // private directory of the command
 	box    Sandbox
+	net    network.Choice
 	o      RunOptions
 	mounts mounting
 	tty    *terminal // nil for none
@@ -167,20 +172,23 @@ func (c *commanded) terminal(user spec.User) (err error) {
 // spec makes the specification of a command.
 func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) (*specs.Spec, error) {
 	w, box, o := c.w, c.box, c.o
-	hostNet, err := box.network()
-	if err != nil {
+	var err error
+	if c.net, err = box.network(); err != nil {
 		return nil, err
 	}
 	user, err := spec.LookupUser(c.root, first(o.User, w.cfg.Config.User, "0"))
 	if err != nil {
 		return nil, err
 	}
-	caps, err := spec.Capabilities(box.Security.Base, box.Security.CapAdd, box.Security.CapDrop)
+	caps, err := c.capabilities()
 	if err != nil {
 		return nil, err
 	}
-	hostname := first(o.Hostname, w.o.Hostname, w.cfg.Config.Hostname, w.about.id[:min(12, len(w.about.id))])
-	files, err := w.files(c.dir, hostname, box, hostNet)
+	if box.Security.Insecure {
+		box.Devices = append(hostDevices(), box.Devices...)
+	}
+	hostname := c.hostname()
+	files, err := c.files(hostname)
 	if err != nil {
 		return nil, err
 	}
@@ -196,14 +204,77 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err != nil {
 		return nil, err
 	}
+	joined, err := c.joined()
+	if err != nil {
+		return nil, err
+	}
 	return spec.Generate(spec.Input{
 		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
 		Resources: box.Limits.resources(), CgroupParent: cgroupPath(box.Limits.CgroupParent, c.dir),
 		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,
-		HostNetwork: hostNet, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
-		Capabilities: caps, SecurityOpts: box.Security.Options, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
+		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
+		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
 		ShmSize: box.Limits.ShmSize, Mounts: overriding(files, c.mounts.list), Devices: box.Devices, OneID: oneID(),
 	})
+}
+
+func (c *commanded) capabilities() ([]string, error) {
+	s := c.box.Security
+	if s.Insecure {
+		s.CapAdd, s.CapDrop = []string{"ALL"}, nil
+	}
+	return spec.Capabilities(s.Base, s.CapAdd, s.CapDrop)
+}
+
+// hostname is what the command's host is called.
+func (c *commanded) hostname() string {
+	id := c.w.about.id
+	return first(c.o.Hostname, c.w.o.Hostname, c.w.cfg.Config.Hostname, id[:min(12, len(id))])
+}
+
+// joined pins the namespaces to join and returns what stands for them.
+func (c *commanded) joined() (map[specs.LinuxNamespaceType]string, error) {
+	n := c.box.Namespaces
+	list := map[specs.LinuxNamespaceType]string{}
+	for kind, v := range map[specs.LinuxNamespaceType]Namespace{specs.CgroupNamespace: n.Cgroup, specs.IPCNamespace: n.IPC,
+		specs.UTSNamespace: n.UTS, specs.NetworkNamespace: Namespace(c.net.Path)} {
+		if !v.joins() {
+			continue
+		}
+		f, err := openNamespace(strings.TrimPrefix(string(v), "ns:"), kind)
+		if err != nil {
+			return nil, fmt.Errorf("joining a %s namespace: %w", kind, err)
+		}
+		if list[kind], err = c.mounts.tree(Mount{}, f); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// openNamespace opens a namespace of that kind.
+func openNamespace(name string, kind specs.LinuxNamespaceType) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be anything, a FIFO too
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Statfs_t
+	err = unix.Fstatfs(int(f.Fd()), &st)
+	if err == nil && st.Type != unix.NSFS_MAGIC {
+		err = fmt.Errorf("%s is not a namespace", name)
+	}
+	if err == nil {
+		flag := map[specs.LinuxNamespaceType]int{specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.IPCNamespace: unix.CLONE_NEWIPC,
+			specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET}[kind]
+		is, terr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+		if err = terr; err == nil && is != flag {
+			err = fmt.Errorf("%s is a namespace of another kind", name)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func groupIDs(list []int) []uint32 {

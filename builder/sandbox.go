@@ -1,12 +1,15 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
 
+	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/builder/internal/state"
 )
@@ -37,22 +40,33 @@ func setSandbox(r *state.Record, s Sandbox, base []string) error {
 		{"cgroup", s.Namespaces.Cgroup}, {"ipc", s.Namespaces.IPC}, {"network", s.Namespaces.Network}, {"pid", s.Namespaces.PID}, {"uts", s.Namespaces.UTS},
 	} {
 		n := state.Namespace{Name: ns.name, Host: ns.value == "host"}
-		if strings.HasPrefix(string(ns.value), "/") {
-			n.Path = string(ns.value)
+		if v := string(ns.value); v != "host" && v != "private" && v != "none" {
+			n.Path = v
 		}
 		r.NamespaceOptions = append(r.NamespaceOptions, n)
 	}
-	if s.Namespaces.Network == "none" {
-		r.ConfigureNetwork = 1
+	switch s.Namespaces.Network {
+	case "", "host":
+	case "none":
+		r.ConfigureNetwork = networkDisabled
+	default:
+		r.ConfigureNetwork = networkEnabled
 	}
+	r.CNIConfigDir, r.CNIPluginPath = s.CNIConfigDir, s.CNIPluginPath
 	return nil
 }
+
+// Values of ConfigureNetwork in a record (containers.md §3).
+const (
+	networkDisabled = 1
+	networkEnabled  = 2
+)
 
 // sandbox reads back what setSandbox, or another tool of the family, has kept.
 func sandbox(r *state.Record) Sandbox {
 	s := Sandbox{
 		Isolation: [...]Isolation{IsolationDefault, IsolationOCI, IsolationChroot, IsolationRootless}[r.Isolation&3],
-		GroupAdd:  r.GroupAdd, Devices: r.DeviceSpecs,
+		GroupAdd:  r.GroupAdd, Devices: r.DeviceSpecs, CNIConfigDir: r.CNIConfigDir, CNIPluginPath: r.CNIPluginPath,
 		Security: Security{Base: r.Capabilities},
 	}
 	if o := r.CommonBuildOpts; o != nil {
@@ -66,11 +80,16 @@ func sandbox(r *state.Record) Sandbox {
 		}
 	}
 	for _, n := range r.NamespaceOptions {
-		if n.Host {
+		switch {
+		case n.Host:
 			s.Namespaces.set(n.Name, "host")
+		case n.Path != "":
+			s.Namespaces.set(n.Name, Namespace(n.Path))
+		case n.Name == "network" && r.ConfigureNetwork == networkEnabled:
+			s.Namespaces.Network = "private"
 		}
 	}
-	if r.ConfigureNetwork == 1 {
+	if r.ConfigureNetwork == networkDisabled {
 		s.Namespaces.Network = "none"
 	}
 	return s
@@ -125,6 +144,7 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	s.Security.CapAdd = append(s.Security.CapAdd, o.Security.CapAdd...)
 	s.Security.CapDrop = append(s.Security.CapDrop, o.Security.CapDrop...)
 	s.Security.Options = append(s.Security.Options, o.Security.Options...)
+	s.Security.Insecure = s.Security.Insecure || o.Security.Insecure
 	s.Limits.Ulimits = append(s.Limits.Ulimits, o.Limits.Ulimits...)
 	s.Volumes = append(s.Volumes, o.Volumes...)
 	s.Devices = append(s.Devices, o.Devices...)
@@ -133,23 +153,56 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	if o.Limits.ShmSize > 0 {
 		s.Limits.ShmSize = o.Limits.ShmSize
 	}
+	s.CNIConfigDir, s.CNIPluginPath = first(o.CNIConfigDir, s.CNIConfigDir), first(o.CNIPluginPath, s.CNIPluginPath)
 	s.Runtime, s.RuntimeFlags = first(o.Runtime, s.Runtime), append(s.RuntimeFlags, o.RuntimeFlags...)
 	return s
 }
 
-// network tells whether a command shares the host's network. Private networks are not set up yet: the host's is
-// the default, none can be asked for.
-func (s Sandbox) network() (host bool, err error) {
-	switch s.Namespaces.Network {
-	case "", "host":
-		return true, nil
-	case "none":
-		if s.Isolation == IsolationChroot {
-			return false, fmt.Errorf("cannot set --network other than host with --isolation chroot")
-		}
-		return false, nil
+// ParseNamespace reads a value of --cgroupns, --ipc, --network, --pid or --uts, whose name kind is (cli.md §8.2).
+func ParseNamespace(kind, text string) (Namespace, error) {
+	if kind == "network" {
+		_, err := network.Parse(text)
+		return Namespace(first(text, "private")), err
 	}
-	return false, fmt.Errorf("unable to find network with name or ID %s: network not found", s.Namespaces.Network)
+	switch text {
+	case "", "private", "container":
+		return "private", nil
+	case "host":
+		return "host", nil
+	}
+	p := strings.TrimPrefix(text, "ns:")
+	if !path.IsAbs(p) {
+		return "", fmt.Errorf("invalid %s namespace %q: want private, host or the path of a namespace", kind, text)
+	}
+	if kind == "pid" { // processes in it would outlive us, and runtimes are started in a namespace beside it
+		return "", errors.New("joining a PID namespace is not supported: want private or host")
+	}
+	return Namespace(path.Clean(p)), nil
+}
+
+// joins tells whether a namespace that exists is to be joined.
+func (n Namespace) joins() bool {
+	return strings.HasPrefix(string(n), "/") || strings.HasPrefix(string(n), "ns:/")
+}
+
+// network is what a command's network is.
+func (s Sandbox) network() (network.Choice, error) {
+	c, err := network.Parse(string(s.Namespaces.Network))
+	if err == nil && s.Isolation == IsolationChroot && c.Kind != network.Host {
+		err = errors.New("cannot set --network other than host with --isolation chroot")
+	}
+	return c, err
+}
+
+// settled chooses the isolation, where nothing was asked for: an OCI runtime, if there is one, for what the built-in runner cannot do.
+func (s Sandbox) settled() Sandbox {
+	n := s.Namespaces
+	foreign := s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != "" ||
+		n.Cgroup.joins() || n.IPC.joins() || n.Network.joins() || n.UTS.joins()
+	if s.Isolation == IsolationDefault && foreign && (s.Runtime != "" || ociRuntime() != "") {
+		s.Isolation = IsolationOCI
+	}
+	return s
 }
 
 // proxies are the caller's proxy variables, which commands get but images never do.

@@ -44,6 +44,8 @@ type Options struct {
 	Tags []string
 	Pull builder.PullOptions
 	Box  builder.Sandbox
+	// Allow are the entitlements that RUN may use: security.insecure and network.host ([CheckAllow]).
+	Allow []string
 	// Mounts are for every RUN; Secrets and Agents are what mounts may ask for.
 	Mounts  []builder.Mount
 	Secrets []builder.Secret

@@ -29,7 +29,7 @@ func (st *stage) triggers() error {
 
 // step does one instruction.
 func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string) error {
-	if err := supported(cmd); err != nil {
+	if err := st.b.supported(cmd); err != nil {
 		return err
 	}
 	if c, ok := cmd.(*instructions.ArgCommand); ok {

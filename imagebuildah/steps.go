@@ -25,30 +25,58 @@ import (
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
-// supported refuses what cannot be honoured, before anything is done.
-func supported(cmd instructions.Command) error {
-	switch c := cmd.(type) {
-	case *plan.Run:
-		for _, f := range c.FlagsUsed {
-			if f != "network" && f != "security" {
-				return fmt.Errorf("RUN --%s is not supported", f)
-			}
-		}
-		if instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure {
-			return errors.New("security.insecure is not allowed: a Dockerfile cannot widen what its steps may do")
-		}
+// The entitlements of --allow: what a Dockerfile may ask for beyond what every step has.
+const (
+	allowInsecure    = "security.insecure"
+	allowHostNetwork = "network.host"
+)
+
+// CheckAllow checks a value of --allow.
+func CheckAllow(text string) error {
+	if text != allowInsecure && text != allowHostNetwork {
+		return fmt.Errorf("invalid --allow %q: want %s or %s", text, allowHostNetwork, allowInsecure)
 	}
 	return nil
+}
+
+// supported refuses what cannot be honoured, or must not be, before anything is done.
+func (b *build) supported(cmd instructions.Command) error {
+	c, ok := cmd.(*plan.Run)
+	if !ok {
+		return nil
+	}
+	for _, f := range c.FlagsUsed {
+		if f != "network" && f != "security" {
+			return fmt.Errorf("RUN --%s is not supported", f)
+		}
+	}
+	if insecure(c) && !slices.Contains(b.o.Allow, allowInsecure) {
+		return fmt.Errorf("%s is not allowed: a Dockerfile cannot widen what its steps may do; --allow %[1]s permits it", allowInsecure)
+	}
+	if n := b.o.Box.Namespaces.Network; instructions.GetNetwork(c.RunCommand) == instructions.NetworkHost && n != "" && n != "host" && !slices.Contains(b.o.Allow, allowHostNetwork) {
+		return fmt.Errorf("%s is not allowed: the network of this build is %s; --allow %[1]s permits it", allowHostNetwork, n)
+	}
+	return nil
+}
+
+func insecure(c *plan.Run) bool {
+	return instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure
 }
 
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.out(), Err: st.err()}}
+	box := []string{"", boxText(st.b.o.Box)}
 	switch instructions.GetNetwork(c.RunCommand) {
 	case instructions.NetworkNone:
 		o.Sandbox.Namespaces.Network = "none"
 	case instructions.NetworkHost:
 		o.Sandbox.Namespaces.Network = "host"
+	}
+	box[0] = string(o.Sandbox.Namespaces.Network)
+	if insecure(c) {
+		o.Sandbox.Security.Insecure = true
+		box = append(box, allowInsecure)
 	}
 	mounts, content, err := st.mounts(ctx, c, &o)
 	if err != nil {
@@ -59,7 +87,7 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 		return err
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
-		Options: append([]string{string(o.Sandbox.Namespaces.Network), boxText(st.b.o.Box)}, mounts...), Content: content}
+		Options: append(box, mounts...), Content: content}
 	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) (err error) {
 		if script != "" {
 			file, done, serr := st.b.scriptFile(script)

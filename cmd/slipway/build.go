@@ -88,6 +88,10 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.Lookup("pull").NoOptDefVal = "always"
 	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: oci, rootless, chroot")
 	fs.StringVar(&f.o.Box.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
+	fs.StringSliceVar(&f.o.Box.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
+	fs.BoolVar(&f.o.Box.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts of RUN as the image has it")
+	fs.BoolVar(&f.o.Box.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname of RUN as the image has it")
+	fs.StringSliceVar(&f.o.Allow, "allow", nil, "let RUN use an `entitlement`: security.insecure (--security=insecure) or network.host")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "mount `type=bind|cache|tmpfs|secret|ssh,...` for every RUN")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret `id=ID[,src=FILE|VAR][,env=VAR][,type=file|env]` for RUN --mount=type=secret")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")
@@ -122,6 +126,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	}
 	if err := builder.CheckCachePlaces(append(o.CacheFrom, o.CacheTo...)...); err != nil {
 		return err
+	}
+	for _, a := range o.Allow {
+		if err := imagebuildah.CheckAllow(a); err != nil {
+			return err
+		}
 	}
 	if o.Jobs < 0 {
 		return fmt.Errorf("--jobs %d: want 0 or more", o.Jobs)

@@ -91,8 +91,10 @@ func (e env) isolation(flag string) (builder.Isolation, error) {
 
 func isolation(text, complaint string) (builder.Isolation, error) {
 	switch strings.ToLower(text) {
-	case "", "default", "native", "rootless":
+	case "", "default":
 		return builder.IsolationDefault, nil
+	case "native", "rootless":
+		return builder.IsolationRootless, nil
 	case "oci":
 		return builder.IsolationOCI, nil
 	case "chroot":

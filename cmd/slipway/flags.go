@@ -286,6 +286,9 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 	limits := limitFlags(fs, &s.Limits)
 	return func() (err error) {
 		s.Hosts.NoHTTPProxy = !*httpProxy
+		if err := s.Hosts.Check(s.Namespaces.Network); err != nil {
+			return err
+		}
 		if err := limits(); err != nil {
 			return err
 		}
@@ -338,12 +341,16 @@ func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
 		p    *builder.Namespace
 		help string
 	}{
-		{"cgroupns", &n.Cgroup, "cgroup namespace: private or host"},
-		{"ipc", &n.IPC, "IPC namespace: private or host"}, {"pid", &n.PID, "PID namespace: private or host"},
-		{"uts", &n.UTS, "UTS namespace: private or host"}, {"network", &n.Network, "network: host or none"},
+		{"cgroupns", &n.Cgroup, "cgroup `namespace`: private, host or a path"},
+		{"ipc", &n.IPC, "IPC `namespace`: private, host or a path"}, {"pid", &n.PID, "PID `namespace`: private or host"},
+		{"uts", &n.UTS, "UTS `namespace`: private, host or a path"},
+		{"network", &n.Network, "`network`: host (default), none, private, pasta[:OPTION,...], ns:PATH or names of networks"},
 	} {
 		fs.Var(namespace{f.p, f.name}, f.name, f.help)
 	}
+	fs.StringVar(&s.CNIConfigDir, "cni-config-dir", "", "`dir`ectory of networks with names (default /etc/cni/net.d)")
+	fs.StringVar(&s.CNIPluginPath, "cni-plugin-path", "", "`dir`ectory of their plugins (default /usr/lib/cni and the like)")
+	_, _ = fs.MarkHidden("cni-config-dir"), fs.MarkHidden("cni-plugin-path")
 	fs.SetNormalizeFunc(oldNames)
 }
 
@@ -359,16 +366,9 @@ func (v namespace) String() string { return "" }
 func (v namespace) Type() string { return "namespace" }
 
 // Set parses a choice.
-func (v namespace) Set(text string) error {
-	switch {
-	case text == "host", text == "none" && v.name == "network":
-		*v.p = builder.Namespace(text)
-	case (text == "" || text == "private" || text == "container") && v.name != "network":
-		*v.p = "private"
-	default:
-		return fmt.Errorf("%s %q is not supported", v.name, text)
-	}
-	return nil
+func (v namespace) Set(text string) (err error) {
+	*v.p, err = builder.ParseNamespace(v.name, text)
+	return err
 }
 
 // oldNames accepts the former spellings of flags (cli.md §1).

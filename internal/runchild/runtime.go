@@ -27,13 +27,15 @@ type RuntimeRequest struct {
 	Trees  int
 	// HideUnified takes the second cgroup hierarchy of hybrid hosts away, which crun refuses to work beside.
 	HideUnified bool
-	Argv        []string
+	// Loopback says that the process has a network namespace of its own, whose loopback interface it brings up.
+	Loopback bool
+	Argv     []string
 }
 
 // StagedFile is where the runtime finds the i-th of Files.
 func (r *RuntimeRequest) StagedFile(i int) string { return stagedFile(r.Stage, i) }
 
-// StagedTree is where the runtime finds the i-th tree.
+// StagedTree is where the runtime finds the i-th tree, which may also be a namespace.
 func (r *RuntimeRequest) StagedTree(i int) string {
 	return path.Join(r.Stage, fmt.Sprintf("tree%d", i))
 }
@@ -78,8 +80,17 @@ func startRuntime(req *RuntimeRequest) (int, error) {
 		return 0, fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
 	}
 	if req.HideUnified {
-		if err := unix.Unmount(unified, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		err := unix.Unmount(unified, unix.MNT_DETACH)
+		if errors.Is(err, unix.EINVAL) { // locked, in a user namespace: then something else is in front of it
+			err = unix.Mount("tmpfs", unified, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0k")
+		}
+		if err != nil {
 			return 0, fmt.Errorf("hiding %s: %w", unified, err)
+		}
+	}
+	if req.Loopback {
+		if err := loopbackUp(); err != nil {
+			return 0, fmt.Errorf("bringing up the loopback interface: %w", err)
 		}
 	}
 	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)

@@ -15,10 +15,11 @@ import (
 func peers() []string {
 	return []string{
 		"buildah", "podman", "skopeo", "umoci", "runc", "crun", "mmdebstrap", "docker-registry", "gcc", "newuidmap", "setpriv", "ssh-keygen", "strace", "git", "cpp", "gpg",
+		"pasta", "slirp4netns", "ip",
 	}
 }
 
-// Condition evaluates [root], [overlay], [userns], [users] and the peers for
+// Condition evaluates [root], [overlay], [userns], [users], [cni] and the peers for
 // testscript. With everything required (see Required) a missing one is an error.
 func Condition(name string) (bool, error) {
 	switch name {
@@ -30,6 +31,9 @@ func Condition(name string) (bool, error) {
 			list, file = "", "/proc/self/ns/user"
 		}
 		return supports(file, list), nil
+	case "cni":
+		_, err := os.Stat("/usr/lib/cni/ptp")
+		return must(name, err == nil)
 	case "users":
 		_, err := user.Lookup("slipway-single")
 		return must(name, os.Getuid() == 0 && err == nil)

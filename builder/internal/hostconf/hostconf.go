@@ -27,6 +27,8 @@ type Conf struct {
 		ShmSize      string   `toml:"shm_size"`
 		Seccomp      string   `toml:"seccomp_profile"`
 		HTTPProxy    *bool    `toml:"http_proxy"`
+		BaseHosts    string   `toml:"base_hosts_file"`
+		HostAddress  string   `toml:"host_containers_internal_ip"`
 	} `toml:"containers"`
 	Engine struct {
 		CompressionFormat string  `toml:"compression_format"`

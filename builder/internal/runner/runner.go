@@ -21,13 +21,24 @@ type Job struct {
 	// ID names the container to an OCI runtime; Dir is an empty directory for its use.
 	ID, Dir string
 	// Trees are mounts that are attached nowhere yet (open_tree(2)). In Spec the path of TreePath stands for one of them, as the
-	// source of a bind mount or the lower directory of an overlay.
+	// source of a bind mount, the lower directory of an overlay, or a namespace to join.
 	Trees []*os.File
 	// Files are shown to the command from memory.
 	Files []File
+	// Connect, if not nil, connects the new network namespace that process pid has, before anything runs in it. What it returns
+	// is called when everything has ended.
+	Connect func(ctx context.Context, pid int) (done func() error, err error)
 	// Stdin nil is /dev/null.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
+}
+
+// Connected calls Connect if there is one.
+func (j Job) Connected(ctx context.Context, pid int) (done func() error, err error) {
+	if j.Connect == nil {
+		return func() error { return nil }, nil
+	}
+	return j.Connect(ctx, pid)
 }
 
 // File is a file that exists in memory only: a secret. It is read-only.

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -18,8 +19,14 @@ func kernelMounts(in Input) []specs.Mount {
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: terminals(in)},
 	}
 	list = append(list, ipcMounts(in)...)
-	return append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+	list = append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
+	if in.Insecure {
+		for i := range list {
+			list[i].Options = slices.DeleteFunc(list[i].Options, func(o string) bool { return o == "ro" })
+		}
+	}
+	return list
 }
 
 func terminals(in Input) []string {

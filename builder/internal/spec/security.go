@@ -36,6 +36,9 @@ func security(in Input) (secured, error) {
 			return s, err
 		}
 	}
+	if in.Insecure {
+		return secured{noNewPrivileges: s.noNewPrivileges}, nil
+	}
 	return s, s.filter(in)
 }
 

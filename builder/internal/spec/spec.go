@@ -31,6 +31,8 @@ type Input struct {
 	CallerGroups []uint32
 	Capabilities []string
 	SecurityOpts []string // values of --security-opt
+	// Insecure masks nothing, makes nothing read-only and filters nothing; Capabilities are the caller's business.
+	Insecure bool
 	// SeccompProfile is the host's default profile file; nil means the built-in one.
 	SeccompProfile []byte
 	// ReadFile reads files that SecurityOpts name; nil is os.ReadFile.

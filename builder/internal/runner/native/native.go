@@ -76,12 +76,18 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	begun := time.Now() //nolint:forbidigo // a duration for the log
+	disconnect, err := j.Connected(ctx, cmd.Process.Pid)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return runner.Result{}, err
+	}
 	sup.start(cmd.Process.Pid, r.Log)
 	res, err := converse(in.w, out.r, req)
 	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
 		err = fmt.Errorf("running the command: %w", werr)
 	}
-	err = errors.Join(err, sup.wait())
+	err = errors.Join(err, sup.wait(), disconnect())
 	r.Log.Debug("process ended", "name", runchild.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
 	if ctx.Err() != nil {
 		return res, context.Cause(ctx)

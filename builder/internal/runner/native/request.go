@@ -65,7 +65,7 @@ func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {
 	var flags uintptr
 	for _, ns := range s.Linux.Namespaces {
 		if ns.Path != "" {
-			return 0, fmt.Errorf("joining the %s namespace %s needs an OCI runtime: use --isolation=oci", ns.Type, ns.Path)
+			return 0, fmt.Errorf("joining a %s namespace needs an OCI runtime: use --isolation=oci", ns.Type)
 		}
 		switch ns.Type {
 		case specs.PIDNamespace:

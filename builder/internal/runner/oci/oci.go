@@ -102,6 +102,10 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL},
 		WaitDelay:   time.Second,
 	}
+	if j.Connect != nil { // the container shares the runtime's network
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
+		req.Loopback = true
+	}
 	if j.Stdin != nil {
 		cmd.Stdin = j.Stdin
 	}
@@ -113,7 +117,22 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
-	return finish(cmd, req, rw, pr)
+	disconnect, err := j.Connected(ctx, cmd.Process.Pid)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return 0, errors.Join(err, rw.Close(), ended(cmd.Wait()))
+	}
+	code, err := finish(cmd, req, rw, pr)
+	return code, errors.Join(err, disconnect())
+}
+
+// ended is an error of waiting for a process, unless it only says that the process was not successful.
+func ended(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	return err
 }
 
 // finish sends the request and waits.
@@ -179,6 +198,16 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 			}
 		}
 		c.Mounts = append(c.Mounts, m)
+	}
+	linux.Namespaces = nil
+	for _, ns := range j.Spec.Linux.Namespaces {
+		if ns.Type == specs.NetworkNamespace && j.Connect != nil {
+			continue
+		}
+		if i, ok := runner.TreeIndex(ns.Path); ok {
+			ns.Path = req.StagedTree(i)
+		}
+		linux.Namespaces = append(linux.Namespaces, ns)
 	}
 	for _, d := range j.Spec.Linux.Devices {
 		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})

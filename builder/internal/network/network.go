@@ -1,0 +1,130 @@
+// Package network gives a command's new network namespace a connection: through a program that translates its traffic
+// into ordinary sockets of ours (pasta, else slirp4netns; both work without privilege), or through plugins of the container network
+// interface, which a host's administrator has configured. Start with Parse; Choice.Attach connects.
+//
+// Nothing here enters a namespace: the programs do, by the descriptor that they are given (decisions.md §1.8).
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// Kind is what the network of a command is.
+type Kind int
+
+// The kinds.
+const (
+	Host    Kind = iota // the host's own
+	None                // a loopback interface only
+	Private             // its own, connected by pasta or slirp4netns
+	Joined              // one that exists
+	Named               // its own, connected to networks that the host knows by name
+)
+
+// Choice is one value of --network, read.
+type Choice struct {
+	Kind Kind
+	// Path is the namespace to join.
+	Path string
+	// Pasta says that no other program will do, Options are further ones for it.
+	Pasta   bool
+	Options []string
+	// Names are those of networks.
+	Names []string
+}
+
+// New tells whether the command has a network namespace of its own.
+func (c Choice) New() bool { return c.Kind != Host && c.Kind != Joined }
+
+// Parse reads a value of --network (cli.md §8.2). The empty one is the host's network.
+func Parse(text string) (Choice, error) {
+	switch text {
+	case "", "host":
+		return Choice{}, nil
+	case "none":
+		return Choice{Kind: None}, nil
+	case "private", "container", "bridge":
+		return Choice{Kind: Private}, nil
+	}
+	if p, ok := strings.CutPrefix(text, "ns:"); ok || path.IsAbs(text) {
+		if !ok {
+			p = text
+		}
+		if !path.IsAbs(p) {
+			return Choice{}, fmt.Errorf("invalid network %q: the path of a namespace must be absolute", text)
+		}
+		return Choice{Kind: Joined, Path: path.Clean(p)}, nil
+	}
+	if name, options, given := strings.Cut(text, ":"); name == "pasta" {
+		c := Choice{Kind: Private, Pasta: true}
+		if given {
+			c.Options = strings.Split(options, ",")
+		}
+		return c, nil
+	}
+	c := Choice{Kind: Named, Names: strings.Split(text, ",")}
+	valid := regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+	for _, name := range c.Names {
+		if !valid.MatchString(name) {
+			return c, unknown(name)
+		}
+	}
+	return c, nil
+}
+
+func unknown(name string) error {
+	return fmt.Errorf("unable to find network with name or ID %s: network not found", name)
+}
+
+// Config is where networks are found. Both are lists of directories, separated by colons; empty is what is usual.
+type Config struct {
+	ConfDir, PluginPath string
+	Log                 *slog.Logger
+}
+
+// A Link is the connection of one namespace.
+type Link struct {
+	// Addresses are the namespace's own, without the loopback's. DNS are servers that only it can reach, or that were configured for
+	// its network.
+	Addresses []netip.Addr
+	DNS       []string
+	undo      []func() error
+}
+
+// Close takes the connection down again. It may be called when the namespace is gone.
+func (l *Link) Close() error {
+	var errs []error
+	for i := len(l.undo) - 1; i >= 0; i-- {
+		errs = append(errs, l.undo[i]())
+	}
+	l.undo = nil
+	return errors.Join(errs...)
+}
+
+// Attach connects the network namespace of a process. The caller closes the link when the process has ended. The programs
+// end with the calling thread, which the caller keeps for as long.
+func (c Choice) Attach(ctx context.Context, pid int, id string, conf Config) (*Link, error) {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, fmt.Errorf("connecting the command's network: %w", err)
+	}
+	l := &Link{undo: []func() error{ns.Close}}
+	switch c.Kind {
+	case Private:
+		err = c.usermode(ctx, l, ns, pid, conf)
+	case Named:
+		err = c.plugins(ctx, l, ns, id, conf)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
