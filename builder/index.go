@@ -143,7 +143,12 @@ func (x *Index) blobs() (raw, where []byte, err error) {
 
 // newIndex stores an empty list under a name, which another image then loses.
 func (s *Store) newIndex(name string) (*Index, error) {
-	x := &Index{s: s, rec: storage.Image{ID: newID()}, list: manifest.NewIndex(), where: map[digest.Digest]string{}}
+	return s.storeIndex(&Index{s: s, list: manifest.NewIndex(), where: map[digest.Digest]string{}}, []string{name})
+}
+
+// storeIndex stores a list under an ID of its own, with names, which other images then lose.
+func (s *Store) storeIndex(x *Index, names []string) (*Index, error) {
+	x.rec = storage.Image{ID: newID()}
 	raw, where, err := x.blobs()
 	if err != nil {
 		return nil, err
@@ -156,16 +161,16 @@ func (s *Store) newIndex(name string) (*Index, error) {
 			{Key: instancesKey, Data: where, Digest: digest.FromBytes(where)},
 		},
 	})
-	if err == nil {
-		if err = s.st.AddNames(rec.ID, []string{name}); err != nil {
+	if err == nil && len(names) > 0 {
+		if err = s.st.AddNames(rec.ID, names); err != nil {
 			err = errors.Join(err, s.deleteImage(rec.ID))
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("creating manifest list %s: %w", name, translate(err))
+	if err == nil {
+		rec, err = s.st.Image(rec.ID)
 	}
-	if rec, err = s.st.Image(rec.ID); err != nil {
-		return nil, fmt.Errorf("creating manifest list %s: %w", name, translate(err))
+	if err != nil {
+		return nil, fmt.Errorf("creating manifest list %s: %w", strings.Join(names, " "), translate(err))
 	}
 	x.rec = *rec
 	return x, nil

@@ -181,6 +181,39 @@ func (s *Store) deleteImage(id string) error {
 	return nil
 }
 
+// RemoveUnnamed deletes an image or list that has no name, and the images of the list that have none: what was made on the way to
+// somewhere else. What a container uses stays, and what a list is made of.
+func (s *Store) RemoveUnnamed(id string) error {
+	img, err := s.Image(id)
+	if err != nil || len(img.Names()) > 0 {
+		return err
+	}
+	ids := []string{}
+	if x := img.Index(); x != nil {
+		if err := s.deleteImage(id); err != nil {
+			return err
+		}
+		for _, place := range x.where {
+			ids = append(ids, localImage(place))
+		}
+	} else {
+		ids = append(ids, id)
+	}
+	images, err := s.st.Images()
+	if err != nil {
+		return fmt.Errorf("listing images: %w", err)
+	}
+	listed := s.listed(images)
+	for i := range images {
+		if rec := &images[i]; slices.Contains(ids, rec.ID) && !listed[rec.ID] && len(rec.Names) == 0 {
+			if err := s.dropUnnamed(s.image(rec)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // dropUnnamed deletes an image made on the way to somewhere else.
 func (s *Store) dropUnnamed(img *Image) error {
 	err := s.deleteImage(img.ID())
@@ -190,7 +223,25 @@ func (s *Store) dropUnnamed(img *Image) error {
 	return err
 }
 
-// Dangling tells which images have no name and no image built on them. Image IDs map to whether they are intermediate:
+// listed are the images that lists are made of.
+func (s *Store) listed(images []storage.Image) map[string]bool {
+	ids := map[string]bool{}
+	for i := range images {
+		if images[i].TopLayer != "" {
+			continue
+		}
+		x, err := s.index(&images[i])
+		if err != nil {
+			continue // an image without layers
+		}
+		for _, place := range x.where {
+			ids[localImage(place)] = true
+		}
+	}
+	return ids
+}
+
+// Dangling tells which images have no name, no image built on them and no list that they are in. Image IDs map to whether they are intermediate:
 // nameless with children.
 func (s *Store) Dangling() (dangling, intermediate map[string]bool, err error) {
 	images, err := s.st.Images()
@@ -212,8 +263,9 @@ func (s *Store) Dangling() (dangling, intermediate map[string]bool, err error) {
 		}
 	}
 	dangling, intermediate = map[string]bool{}, map[string]bool{}
+	listed := s.listed(images)
 	for i := range images {
-		if len(images[i].Names) > 0 {
+		if len(images[i].Names) > 0 || listed[images[i].ID] {
 			continue
 		}
 		if below[images[i].TopLayer] {

@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/slipway-build/slipway/builder"
-	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
@@ -38,12 +38,18 @@ type Options struct {
 	// IgnoreFile is a file of the host, empty for none.
 	IgnoreFile string
 	Target     string
+	// Platforms are those to build for; none is the one of Pull.
+	Platforms []builder.Platform
+	// Manifest is a list in local storage that gets the images; it is made if it is not there.
+	Manifest string
 	// Args are the values of --build-arg.
 	Args map[string]string
-	// Tags are names in local storage.
+	// Tags are names in local storage, of the list if there are several platforms.
 	Tags []string
-	Pull builder.PullOptions
-	Box  builder.Sandbox
+	// Shown is what the line of the commit calls the image; empty is the first of Tags.
+	Shown string
+	Pull  builder.PullOptions
+	Box   builder.Sandbox
 	// Allow are the entitlements that RUN may use: security.insecure and network.host ([CheckAllow]).
 	Allow []string
 	// Mounts are for every RUN; Secrets and Agents are what mounts may ask for.
@@ -74,6 +80,8 @@ type Options struct {
 	CacheLimit *builder.CacheLimit
 	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
 	Jobs int
+	// Outs replace Out and Err of one platform.
+	Outs map[builder.Platform]io.Writer
 	// Out gets the steps and the output of RUN, Err what RUN writes to its standard error. Quiet leaves out the steps.
 	Out, Err io.Writer
 	Quiet    bool
@@ -82,7 +90,12 @@ type Options struct {
 }
 
 // Result is what was built.
-type Result struct{ Image *builder.Image }
+type Result struct {
+	// Images are those of the platforms, in the order of Options.Platforms.
+	Images []*builder.Image
+	// Index is the list of the images: of a build for several platforms, or the one that Options.Manifest names.
+	Index *builder.Index
+}
 
 // A StepError says which instruction failed.
 type StepError struct {
@@ -95,52 +108,38 @@ func (e *StepError) Error() string { return fmt.Sprintf("building at STEP \"%s\"
 // Unwrap gives the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// build is the state of one build.
+// build is the state of the build for one platform.
 type build struct {
-	s       *builder.Store
-	o       Options
-	plan    *plan.Plan
-	global  expand.Scope
-	context *rootfs.Root
-	index   *copier.Index // of the context's files
-	done    []*stage      // by index; one that is needed is there before those that need it start
-	once    []sync.Once
-	failed  []error // of stages, by index
-	needed  []int
-	console *console
-	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
-	contexts map[string]named
-	closers  []func() error
-	// remotes are the caches of CacheFrom, read when the first step is missing.
-	remotes     []*builder.RemoteCache
-	remotesOnce sync.Once
-	mu          sync.Mutex
-	watching    sync.Mutex // held while Progress is called
-	pulls       map[string]*pulling
+	*job
+	o      Options // Pull.Platform is the platform
+	plan   *plan.Plan
+	global expand.Scope
+	done   []*stage // by index; one that is needed is there before those that need it start
+	once   []sync.Once
+	failed []error // of stages, by index
+	target int
+	needed []int
+	guess  []string // see expected
 }
 
-// Build builds the target of a Dockerfile and gives the image its tags. Nothing is left of a build that fails, but
-// the layers of the steps that succeeded, which the next build finds.
+// Build builds the target of a Dockerfile, for each platform, and gives the image its tags. Nothing is left of a build that fails,
+// but the layers of the steps that succeeded, which the next build finds.
 func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err error) {
-	p, err := plan.Parse(o.Name, o.File)
+	j, err := newJob(s, o)
 	if err != nil {
 		return nil, err
 	}
-	b := &build{s: s, o: o, plan: p, done: make([]*stage, len(p.Stages)), once: make([]sync.Once, len(p.Stages)), failed: make([]error, len(p.Stages)), pulls: map[string]*pulling{}}
-	if b.o.Box, err = s.WithDefaults(o.Box); err != nil {
-		return nil, err
-	}
-	if b.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
+	if j.context, err = rootfs.Open(o.Context, rootfs.Apply); err != nil {
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
-	defer b.context.Close()
+	defer j.context.Close()
 	defer func() {
 		if err != nil {
-			b.event(Event{Kind: "error", Text: err.Error()})
+			j.event(Event{Kind: "error", Text: err.Error()})
 		}
 	}()
-	b.index = s.ContextIndex(o.Context)
-	defer s.SaveIndex(b.index)
+	j.index = s.ContextIndex(o.Context)
+	defer s.SaveIndex(j.index)
 	using, err := s.UseCache()
 	if err != nil {
 		return nil, err
@@ -150,56 +149,35 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 			err = s.LimitCache(ctx, *o.CacheLimit)
 		}
 	}()
-	b.openers(ctx)
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.globals(); err != nil {
-		return nil, err
-	}
-	target, err := p.Target(o.Target)
-	if err != nil {
-		return nil, err
-	}
-	if b.needed, err = p.Needed(target, b.sources); err != nil {
-		return nil, err
-	}
-	checks, err := b.lint(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range checks.Findings {
-		b.hint(checks.Findings[i].String())
-	}
-	if err := b.stages(ctx); err != nil {
-		return nil, err
-	}
-	if err := checks.Err(); err != nil {
-		return nil, err
-	}
-	return b.finish(ctx, b.done[target])
+	j.openers(ctx, o)
+	defer func() { err = errors.Join(err, j.close()) }()
+	return j.run(ctx)
 }
 
-// finish writes the image of the last stage.
-func (b *build) finish(ctx context.Context, st *stage) (*Result, error) {
-	b.unused()
-	names, err := st.names()
-	if err != nil {
-		return nil, err
+// prepare finds out what is to be built.
+func (b *build) prepare() (err error) {
+	b.plan.Replaced = func(name string) bool { _, ok := b.replaced(name); return ok }
+	if err := b.globals(); err != nil {
+		return err
 	}
-	st.part = b.console.list[len(b.needed)]
-	st.say("COMMIT %s", strings.Join(b.o.Tags[:min(1, len(b.o.Tags))], ""))
+	if b.target, err = b.plan.Target(b.o.Target); err != nil {
+		return err
+	}
+	b.needed, err = b.plan.Needed(b.target, b.sources)
+	return err
+}
+
+// finish writes the image of the last stage, which prints to out.
+func (b *build) finish(ctx context.Context, names []string, out *part) (*builder.Image, error) {
+	st := b.done[b.target].final(b, out)
+	st.say("%s", strings.TrimSpace("COMMIT "+first(append([]string{b.o.Shown}, b.o.Tags...)...)))
 	img, err := st.image(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	st.event(Event{Kind: "image", Text: img.ID()})
-	b.printf("--> %s\n", img.ID()[:12])
-	for _, n := range img.Names() {
-		if len(names) > 0 {
-			b.printf("Successfully tagged %s\n", n)
-		}
-	}
-	b.pushCache(ctx)
-	return &Result{Image: img}, nil
+	st.printf("--> %s\n", img.ID()[:12])
+	return img, nil
 }
 
 // hint is a warning about a file that does what it says: not for who wants no words.
@@ -209,16 +187,13 @@ func (b *build) hint(text string) {
 	}
 }
 
-// warn says something that the user should know though the build goes on.
-func (b *build) warn(text string) {
-	if b.o.Log != nil {
-		b.o.Log.Warn(text)
+// unused tells of build arguments that nothing declared, for whatever platform.
+func (j *job) unused() {
+	used := map[string]bool{}
+	for _, b := range j.builds {
+		maps.Copy(used, b.declared())
 	}
-}
-
-// unused tells of build arguments that nothing declared.
-func (b *build) unused() {
-	used := b.declared()
+	b := j.builds[0]
 	var names []string
 	for k := range b.o.Args {
 		if !used[k] && !expand.IsProxy(k) && k != "SOURCE_DATE_EPOCH" {

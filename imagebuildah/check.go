@@ -10,18 +10,18 @@ import (
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/imagebuildah/lint"
-	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // Check looks for what builds, but is likely not meant (dockerfile.md §14), and prints what it finds to o.Out with its place
 // in the file. Nothing is pulled or executed: of base images it knows what local storage does. It returns how many rules are not
 // kept; an error is about a file that cannot be built, or asks to fail ("# check=error=true").
 func Check(ctx context.Context, s *builder.Store, o Options) (int, error) {
-	p, err := plan.Parse(o.Name, o.File)
+	j, err := newJob(s, o)
 	if err != nil {
 		return 0, err
 	}
-	b := &build{s: s, o: o, plan: p}
+	b := j.builds[0] // what is found is told once (dockerfile.md §14)
+	p := b.plan
 	if err := b.globals(); err != nil {
 		return 0, err
 	}

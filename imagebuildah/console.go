@@ -11,7 +11,6 @@ import (
 type console struct {
 	mu   sync.Mutex
 	room *sync.Cond
-	to   [2]io.Writer // standard output and error
 	turn int
 	over bool // nothing is written any more
 	list []*part
@@ -24,6 +23,7 @@ const maxKept = 4 << 20
 // part is the output of one stage.
 type part struct {
 	c      *console
+	to     [2]io.Writer // standard output and error
 	pos    int
 	kept   []chunk
 	size   int
@@ -41,13 +41,12 @@ type stream struct {
 	n int
 }
 
-func newConsole(out, err io.Writer, parts int) *console {
-	c := &console{to: [2]io.Writer{orDiscard(out), orDiscard(err)}}
-	c.room = sync.NewCond(&c.mu)
-	for n := range parts {
-		c.list = append(c.list, &part{c: c, pos: n})
+// add adds a part, which is printed behind those that are there.
+func (c *console) add(out, err io.Writer) {
+	if c.room == nil {
+		c.room = sync.NewCond(&c.mu)
 	}
-	return c
+	c.list = append(c.list, &part{c: c, to: [2]io.Writer{orDiscard(out), orDiscard(err)}, pos: len(c.list)})
 }
 
 func orDiscard(w io.Writer) io.Writer {
@@ -69,7 +68,7 @@ func (s stream) Write(text []byte) (int, error) {
 	case c.over:
 		return len(text), nil
 	case p.pos <= c.turn:
-		return c.to[s.n].Write(text)
+		return p.to[s.n].Write(text)
 	}
 	p.kept = append(p.kept, chunk{s.n, append([]byte(nil), text...)})
 	p.size += len(text)
@@ -104,7 +103,7 @@ func (p *part) fail() {
 
 func (p *part) flush() {
 	for _, k := range p.kept {
-		_, _ = p.c.to[k.stream].Write(k.text) // as with the ordinary output, a closed terminal stops no build
+		_, _ = p.to[k.stream].Write(k.text) // as with the ordinary output, a closed terminal stops no build
 	}
 	p.kept, p.size = nil, 0
 }

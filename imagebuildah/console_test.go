@@ -3,6 +3,7 @@ package imagebuildah
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,7 @@ import (
 func TestConsoleOrder(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	c := newConsole(&out, &out, 3)
+	c := consoleOf(&out, &out, 3)
 	say := func(n, to int, text string) { fmt.Fprint(stream{c.list[n], to}, text) }
 	say(2, 0, "c")
 	say(1, 1, "b")
@@ -33,7 +34,7 @@ func TestConsoleOrder(t *testing.T) {
 func TestConsoleFail(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	c := newConsole(&out, nil, 3)
+	c := consoleOf(&out, nil, 3)
 	for n, text := range []string{"a", "b", "c"} {
 		fmt.Fprint(stream{c.list[n], 0}, text)
 	}
@@ -49,7 +50,7 @@ func TestConsoleFail(t *testing.T) {
 func TestConsoleFull(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	c := newConsole(&out, nil, 2)
+	c := consoleOf(&out, nil, 2)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range 6 {
@@ -62,4 +63,12 @@ func TestConsoleFull(t *testing.T) {
 	if out.Len() != 6<<20 {
 		t.Errorf("%d bytes", out.Len())
 	}
+}
+
+func consoleOf(out, err io.Writer, parts int) *console {
+	c := &console{}
+	for range parts {
+		c.add(out, err)
+	}
+	return c
 }

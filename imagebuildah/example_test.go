@@ -26,5 +26,5 @@ func ExampleBuild() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(result.Image.ID())
+	fmt.Println(result.Images[0].ID())
 }

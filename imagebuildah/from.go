@@ -142,7 +142,7 @@ func (b *build) basePull(i int) (builder.PullOptions, error) {
 
 // reference is where the image that a Dockerfile names is. Archives and layouts are files of the context, whether their paths
 // begin with a slash or not (exact.md §4.1.2). Links in a layout are refused: they could lead out of the context.
-func (b *build) reference(name string) (string, error) {
+func (j *job) reference(name string) (string, error) {
 	transport, rest, _ := strings.Cut(name, ":")
 	if !slices.Contains([]string{"oci", "oci-archive", "docker-archive", "dir"}, transport) || rest == "" {
 		return name, nil
@@ -151,7 +151,7 @@ func (b *build) reference(name string) (string, error) {
 	if i := strings.LastIndex(rest, ":"); i >= 0 && transport != "dir" {
 		file, tag = rest[:i], rest[i:]
 	}
-	f, err := b.context.OpenPath(file)
+	f, err := j.context.OpenPath(file)
 	if err != nil {
 		return "", fmt.Errorf("FROM %s: %w", name, err)
 	}

@@ -193,11 +193,11 @@ func imageContext(value string) (string, bool) {
 }
 
 // replaced returns what a name means when --build-context gives it (dockerfile.md §11.1).
-func (b *build) replaced(name string) (named, bool) {
-	if name == builder.Scratch || name == "context" || len(b.contexts) == 0 {
+func (j *job) replaced(name string) (named, bool) {
+	if name == builder.Scratch || name == "context" || len(j.contexts) == 0 {
 		return named{}, false
 	}
-	n, ok := b.contexts[contextName(name)]
+	n, ok := j.contexts[contextName(name)]
 	return n, ok
 }
 
@@ -233,27 +233,26 @@ func (b *build) contextTree(n named) (tree, error) {
 }
 
 // openers prepares the contexts of --build-context: each is opened once, by the stage that needs it first.
-func (b *build) openers(ctx context.Context) {
-	b.contexts = map[string]named{}
-	for name, value := range b.o.Contexts {
-		b.contexts[contextName(name)] = named{value, sync.OnceValues(func() (*Context, error) {
-			c, err := OpenContext(ctx, b.s, value, b.o.Fetch)
+func (j *job) openers(ctx context.Context, o Options) {
+	j.contexts = map[string]named{}
+	for name, value := range o.Contexts {
+		j.contexts[contextName(name)] = named{value, sync.OnceValues(func() (*Context, error) {
+			c, err := OpenContext(ctx, j.s, value, o.Fetch)
 			if err != nil {
 				return nil, fmt.Errorf("--build-context %s: %w", name, err)
 			}
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.closers = append(b.closers, c.Close)
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.closers = append(j.closers, c.Close)
 			return c, nil
 		})}
 	}
-	b.plan.Replaced = func(name string) bool { _, ok := b.replaced(name); return ok }
 }
 
 // close removes what was fetched for the build.
-func (b *build) close() error {
+func (j *job) close() error {
 	var errs []error
-	for _, f := range b.closers {
+	for _, f := range j.closers {
 		errs = append(errs, f())
 	}
 	return errors.Join(errs...)

@@ -13,6 +13,8 @@ type Event struct {
 	Stage  int    `json:"stage"`
 	Name   string `json:"name,omitempty"`
 	Stages int    `json:"stages"`
+	// Platform is what the stage is built for, if that is one of several.
+	Platform string `json:"platform,omitempty"`
 	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage. 0 is none.
 	Step  int `json:"step,omitempty"`
 	Steps int `json:"steps,omitempty"`
@@ -27,18 +29,21 @@ type Event struct {
 }
 
 // event tells of something to the one who watches, one at a time.
-func (b *build) event(e Event) {
-	if b.o.Progress == nil {
+func (j *job) event(e Event) {
+	if j.o.Progress == nil {
 		return
 	}
-	e.Time, e.Stages = b.s.Now().UTC(), len(b.plan.Stages)
-	b.watching.Lock()
-	defer b.watching.Unlock()
-	b.o.Progress(e)
+	e.Time, e.Stages = j.s.Now().UTC(), len(j.builds[0].plan.Stages)
+	j.watching.Lock()
+	defer j.watching.Unlock()
+	j.o.Progress(e)
 }
 
 func (st *stage) event(e Event) {
 	e.Stage, e.Name = st.def.Index, st.def.Name
+	if st.b.several() {
+		e.Platform = st.b.platform().String()
+	}
 	st.b.event(e)
 }
 

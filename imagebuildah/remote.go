@@ -10,12 +10,12 @@ import (
 
 // openRemotes reads the lists of the remote caches to look steps up in. One that can not be read is a warning: the build
 // goes on without.
-func (b *build) openRemotes(ctx context.Context) []*builder.RemoteCache {
+func (j *job) openRemotes(ctx context.Context) []*builder.RemoteCache {
 	var list []*builder.RemoteCache
-	for _, place := range b.o.CacheFrom {
-		c, err := b.s.OpenRemoteCache(ctx, place, b.o.Pull.Registry)
+	for _, place := range j.o.CacheFrom {
+		c, err := j.s.OpenRemoteCache(ctx, place, j.o.Pull.Registry)
 		if err != nil {
-			b.warn(fmt.Sprintf("build cache %s can not be used: %v", place, err))
+			j.warn(fmt.Sprintf("build cache %s can not be used: %v", place, err))
 			continue
 		}
 		list = append(list, c)
@@ -72,23 +72,29 @@ func (st *stage) fetch(ctx context.Context, s *step, below string) error {
 }
 
 // pushCache gives the steps of the build to the remote caches that are to have them. What fails is a warning (decisions.md §2.6).
-func (b *build) pushCache(ctx context.Context) {
+func (j *job) pushCache(ctx context.Context) {
 	var steps []builder.RemoteStep
-	for _, i := range b.needed {
-		steps = append(steps, b.done[i].keyed...)
+	seen := map[*stage]bool{} // platforms share stages
+	for _, b := range j.builds {
+		for _, i := range b.needed {
+			if st := b.done[i]; !seen[st] {
+				seen[st] = true
+				steps = append(steps, st.keyed...)
+			}
+		}
 	}
-	for _, place := range b.o.CacheTo {
-		c, err := b.s.OpenRemoteCache(ctx, place, b.o.Pull.Registry)
+	for _, place := range j.o.CacheTo {
+		c, err := j.s.OpenRemoteCache(ctx, place, j.o.Pull.Registry)
 		var added []string
 		if err == nil {
 			added, err = c.Push(ctx, steps)
 		}
 		if err != nil {
-			b.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
+			j.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
 			continue
 		}
 		for _, key := range added {
-			b.printf("--> Pushing cache [%s]:%s\n", place, key)
+			j.builds[0].printf("--> Pushing cache [%s]:%s\n", place, key)
 		}
 	}
 }

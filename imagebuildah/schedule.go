@@ -10,37 +10,61 @@ import (
 	"github.com/slipway-build/slipway/internal/graph"
 )
 
-// stages builds the stages that are needed, those that do not need each other side by side.
-func (b *build) stages(ctx context.Context) error {
+// A node is a stage for a platform.
+type node struct {
+	b     *build
+	stage int
+}
+
+// nodes lists the stages that are needed, platform by platform, and for each those that it has to wait for.
+func (j *job) nodes() (list []node, needs [][]int, err error) {
+	first := map[string]int{} // the node of a meaning
+	for _, b := range j.builds {
+		start := len(list)
+		for _, i := range b.needed {
+			stages, err := b.plan.Needs(i, b.sources)
+			if err != nil {
+				return nil, nil, err
+			}
+			var wait []int
+			for _, k := range stages {
+				wait = append(wait, start+slices.Index(b.needed, k))
+			}
+			meaning := b.expected(i)
+			if same, ok := first[meaning]; ok && list[same].b != b {
+				wait = append(wait, same) // it is built once
+			} else {
+				first[meaning] = len(list)
+			}
+			list, needs = append(list, node{b, i}), append(needs, wait)
+		}
+	}
+	return list, needs, nil
+}
+
+// stages builds the stages that are needed, of all platforms, those that do not need each other side by side.
+func (j *job) stages(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var pulls sync.WaitGroup
 	defer pulls.Wait()
 	defer cancel()
-	needs := make([][]int, len(b.needed))
-	for n, i := range b.needed {
-		list, err := b.plan.Needs(i, b.sources)
-		if err != nil {
-			return err
-		}
-		for _, k := range list {
-			needs[n] = append(needs[n], slices.Index(b.needed, k))
-		}
-		name, err := b.baseName(i)
-		if err != nil {
-			return err
-		}
-		o, err := b.basePull(i)
-		if err != nil {
-			return err
-		}
-		if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch {
-			pulls.Go(func() { _, _ = b.pull(ctx, name, o) }) // the stage gets the error when it asks for the image
-		}
+	nodes, needs, err := j.nodes()
+	if err != nil {
+		return err
 	}
-	b.console = newConsole(b.o.Out, b.o.Err, len(b.needed)+1)
-	return graph.Run(ctx, needs, b.o.Jobs, func(ctx context.Context, n int) error {
-		out := b.console.list[n]
-		if err := b.ensure(ctx, b.needed[n], out); err != nil {
+	j.console = &console{}
+	for _, n := range nodes {
+		if err := n.b.prefetch(ctx, n.stage, &pulls); err != nil {
+			return err
+		}
+		j.console.add(n.b.o.Out, n.b.o.Err)
+	}
+	for _, b := range j.builds {
+		j.console.add(b.o.Out, b.o.Err) // for what is printed when all stages are there
+	}
+	return graph.Run(ctx, needs, j.o.Jobs, func(ctx context.Context, n int) error {
+		out := j.console.list[n]
+		if err := nodes[n].b.ensure(ctx, nodes[n].stage, out); err != nil {
 			if !errors.Is(err, context.Canceled) {
 				out.fail()
 			}
@@ -49,6 +73,22 @@ func (b *build) stages(ctx context.Context) error {
 		out.close()
 		return nil
 	})
+}
+
+// prefetch pulls the base of a stage while others are built. The stage gets the error when it asks for the image.
+func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) error {
+	name, err := b.baseName(i)
+	if err != nil {
+		return err
+	}
+	o, err := b.basePull(i)
+	if err != nil {
+		return err
+	}
+	if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch {
+		pulls.Go(func() { _, _ = b.pull(ctx, name, o) })
+	}
+	return nil
 }
 
 // ensure builds a stage unless it is there, whoever asks first: the graph, or a stage whose base image has triggers that need it,
@@ -67,19 +107,19 @@ type pulling struct {
 
 // pull makes sure of an image once in a build, whoever asks first: bases are fetched while other stages are built, and a
 // build sees one version of a tag.
-func (b *build) pull(ctx context.Context, name string, o builder.PullOptions) (*builder.Image, error) {
+func (j *job) pull(ctx context.Context, name string, o builder.PullOptions) (*builder.Image, error) {
 	key := name + " " + o.Platform.OS + "/" + o.Platform.Arch + "/" + o.Platform.Variant
-	b.mu.Lock()
-	p := b.pulls[key]
+	j.mu.Lock()
+	p := j.pulls[key]
 	if p == nil {
 		p = &pulling{}
-		b.pulls[key] = p
+		j.pulls[key] = p
 	}
-	b.mu.Unlock()
+	j.mu.Unlock()
 	p.once.Do(func() {
 		var ref string
-		if ref, p.err = b.reference(name); p.err == nil {
-			p.img, p.err = b.s.Pull(ctx, ref, o)
+		if ref, p.err = j.reference(name); p.err == nil {
+			p.img, p.err = j.s.Pull(ctx, ref, o)
 		}
 	})
 	return p.img, p.err

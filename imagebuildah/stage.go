@@ -35,6 +35,7 @@ type stage struct {
 	queue   []queued
 	keyed   []builder.RemoteStep // results that bear keys, for remote caches
 	current *step                // the one being resolved
+	meaning string               // what decides the result, where several platforms are built for
 	loose   bool                 // files changed while they were copied: what stands on them bears no key either
 }
 
@@ -54,6 +55,13 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 	}()
 	if err := st.triggers(); err != nil {
 		return err
+	}
+	if b.several() {
+		made, err := st.share(ctx)
+		if made == nil || err != nil {
+			return err
+		}
+		defer func() { made(b.done[i], err) }()
 	}
 	for n, cmd := range st.def.Commands {
 		label := fmt.Sprintf("STEP %d/%d", n+2, len(st.def.Commands)+1)
@@ -81,6 +89,13 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 	b.done[i] = st
 	st.event(Event{Kind: "stage-done"})
 	return nil
+}
+
+// final is the stage as the end of a build, whose it need not be: its image is written for that one.
+func (st *stage) final(b *build, out *part) *stage {
+	end := *st
+	end.b, end.part, end.cfg = b, out, st.cfg.Clone()
+	return &end
 }
 
 // queued is an instruction that waits for its turn.
@@ -112,9 +127,9 @@ func (st *stage) printf(format string, args ...any) {
 
 // say prints a line with the stage's number in front when there are several.
 func (st *stage) say(format string, args ...any) {
-	prefix := ""
+	prefix := st.b.prefix()
 	if len(st.b.plan.Stages) > 1 {
-		prefix = fmt.Sprintf("[%d/%d] ", st.def.Index+1, st.b.needed[len(st.b.needed)-1]+1)
+		prefix += fmt.Sprintf("[%d/%d] ", st.def.Index+1, st.b.needed[len(st.b.needed)-1]+1)
 	}
 	st.printf("%s\n", plan.Visible(fmt.Sprintf(prefix+format, args...)))
 }
@@ -190,9 +205,6 @@ func (st *stage) fillTimes() time.Time {
 	}
 	return last
 }
-
-// names are the tags in full.
-func (st *stage) names() ([]string, error) { return builder.FullNames(st.b.o.Tags) }
 
 // image writes the image of the stage. A stage that is only FROM is its base under more names (exact.md §14.1).
 func (st *stage) image(ctx context.Context, names []string) (*builder.Image, error) {

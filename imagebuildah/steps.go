@@ -163,8 +163,8 @@ func commandLine(c *instructions.RunCommand, shell []string) (args []string, scr
 }
 
 // scriptFile writes a script that anyone may run. It is gone after done, or, when we are killed, with the next build.
-func (b *build) scriptFile(text string) (file string, done func() error, err error) {
-	dir, done, err := b.s.Scratch()
+func (j *job) scriptFile(text string) (file string, done func() error, err error) {
+	dir, done, err := j.s.Scratch()
 	if err != nil {
 		return "", nil, err
 	}

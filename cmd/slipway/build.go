@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"time"
 
@@ -30,6 +33,10 @@ type buildFlags struct {
 	mounts, secrets, ssh []string
 	layers, check        bool
 	sign                 builder.Signing
+	split, allPlatforms  bool
+	push                 bool
+	tags                 buildTags
+	logs                 []*os.File
 }
 
 func newBuildCmd(g *globals) *cobra.Command {
@@ -45,7 +52,9 @@ func newBuildCmd(g *globals) *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVarP(&f.o.Tags, "tag", "t", nil, "`name` of the image")
+	fs.StringArrayVarP(&f.tags.all, "tag", "t", nil, "`name` of the image, or where else to write it: TRANSPORT:REST")
+	fs.StringVar(&f.o.Manifest, "manifest", "", "add the image to this `list`, which is made if it is not there")
+	fs.BoolVar(&f.push, "push", false, "push each --tag to its registry")
 	fs.StringSliceVarP(&f.files, "file", "f", nil, "Dockerfile, a `path` or - for standard input")
 	fs.StringVar(&f.o.Target, "target", "", "`stage` to build")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "build argument `K=V`, or K from the environment")
@@ -62,6 +71,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
 	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
 	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
+	fs.BoolVar(&f.split, "logsplit", false, "with --logfile: a file for each platform, FILE_OS_ARCH")
 	fs.StringArrayVar(&f.argFiles, "build-arg-file", nil, "`file` with a build argument K=V a line")
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context `NAME=DIR`, URL, Git repository or docker-image://REF")
 	fs.StringVar(&f.o.From, "from", "", "`image` of the first FROM instead of the one in the file")
@@ -98,14 +108,18 @@ func newBuildCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &f.o.Pull.Registry)
 	decryptFlag(fs, &f.o.Pull.Registry)
 	retryFlags(fs, &f.o.Pull.Registry)
-	platform := platformFlags(fs, &f.o.Pull.Platform)
+	platforms := platformsFlags(fs, "`os/arch[/variant]` to build for; several give a list")
+	fs.BoolVar(&f.allPlatforms, "all-platforms", false, "build for all platforms that the base images have")
+	compress := compressionFlags(fs, &f.o.Output.Compression)
 	box := sandboxFlags(fs, &f.o.Box)
 	sign := signFlags(fs, g, &f.sign)
 	repro := reproFlags(fs, g, &f.o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
-		if err := errors.Join(platform(), box(), sign(), repro()); err != nil {
+		list, err := platforms()
+		if err := errors.Join(err, box(), sign(), repro(), compress()); err != nil {
 			return err
 		}
+		f.o.Platforms, f.o.Pull.Platform = list, list[0]
 		if !*rm || !*forceRM {
 			return errors.New("--rm=false and --force-rm=false are not supported: steps leave layers, never containers")
 		}
@@ -152,18 +166,19 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	names, err := builder.FullNames(o.Tags)
-	if err == nil {
-		err = f.sign.CheckLocal(ctx, names)
+	if err = f.names(ctx); err != nil {
+		return err
 	}
+	if f.allPlatforms {
+		if err := f.findPlatforms(ctx, s); err != nil {
+			return err
+		}
+	}
+	outputs, err := f.streams()
 	if err != nil {
 		return err
 	}
-	outputs, done, err := f.streams()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
+	defer func() { err = errors.Join(err, f.closeLogs()) }()
 	if f.check {
 		return f.checks(ctx, s)
 	}
@@ -171,19 +186,28 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if err != nil {
 		return err
 	}
-	if err := s.SignImage(ctx, res.Image, names, f.sign); err != nil {
-		return err
-	}
-	for _, out := range outputs {
-		if err := out.write(ctx, s, res.Image); err != nil {
-			return err
-		}
-	}
-	return f.result(ctx, res.Image)
+	return f.deliver(ctx, s, res, outputs)
 }
 
-// streams says where everything is printed. The caller calls done.
-func (f *buildFlags) streams() (outputs []*output, done func() error, err error) {
+// findPlatforms is --all-platforms.
+func (f *buildFlags) findPlatforms(ctx context.Context, s *builder.Store) (err error) {
+	if len(f.o.Platforms) > 1 || f.o.Platforms[0] != (builder.Platform{}) {
+		return errors.New("--all-platforms can not be used with --platform, --os, --arch or --variant")
+	}
+	text, err := io.ReadAll(f.o.File)
+	if err != nil {
+		return err
+	}
+	f.o.File = bytes.NewReader(text)
+	if f.o.Platforms, err = imagebuildah.AllPlatforms(ctx, s, f.o); err != nil {
+		return err
+	}
+	f.o.Pull.Platform, f.o.File = f.o.Platforms[0], bytes.NewReader(text)
+	return nil
+}
+
+// streams says where everything is printed. The caller closes the logs.
+func (f *buildFlags) streams() (outputs []*output, err error) {
 	o := &f.o
 	o.Out, o.Err, o.Log = f.g.out, f.g.err, f.g.store.Log
 	if o.Quiet {
@@ -192,10 +216,12 @@ func (f *buildFlags) streams() (outputs []*output, done func() error, err error)
 		o.Pull.Report = f.g.err
 	}
 	if outputs, err = f.parseOutputs(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	done, err = f.openLog()
-	return outputs, done, err
+	if err := f.checkResults(outputs); err != nil {
+		return nil, err
+	}
+	return outputs, f.openLogs()
 }
 
 // build builds, shows it, and says where in the file it failed.
@@ -247,28 +273,4 @@ func (f *buildFlags) cacheTTL() (err error) {
 	}
 	f.o.NoCache = f.o.NoCache || f.o.CacheTTL == 0
 	return nil
-}
-
-func (f *buildFlags) result(ctx context.Context, img *builder.Image) error {
-	id := img.ID()
-	if f.metadata != "" {
-		if err := writeMetadata(ctx, f.metadata, img); err != nil {
-			return err
-		}
-	}
-	if f.silent {
-		return nil
-	}
-	if f.iidfile == "" && f.rawIIDFile == "" {
-		_, err := fmt.Fprintln(f.g.out, id)
-		return err
-	}
-	var errs []error
-	if f.iidfile != "" {
-		errs = append(errs, writeFile(f.iidfile, "sha256:"+id))
-	}
-	if f.rawIIDFile != "" {
-		errs = append(errs, writeFile(f.rawIIDFile, id))
-	}
-	return errors.Join(errs...)
 }

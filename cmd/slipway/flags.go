@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -245,25 +246,46 @@ func (v pullPolicy) Set(text string) error {
 	return nil
 }
 
+// platformFlags binds which platform of an image is meant.
 func platformFlags(fs *pflag.FlagSet, p *builder.Platform) func() error {
-	var texts []string
-	fs.StringSliceVar(&texts, "platform", nil, "`os/arch[/variant]` of the image")
-	fs.StringVar(&p.OS, "os", "", "operating system of the image")
-	fs.StringVar(&p.Arch, "arch", "", "architecture of the image")
-	fs.StringVar(&p.Variant, "variant", "", "architecture variant of the image")
-	return func() (err error) {
-		if len(texts) == 0 {
-			*p, err = builder.ParsePlatform(strings.TrimRight(strings.Join([]string{p.OS, p.Arch, p.Variant}, "/"), "/") + "/")
+	platforms := platformsFlags(fs, "`os/arch[/variant]` of the image")
+	return func() error {
+		list, err := platforms()
+		if err != nil {
 			return err
 		}
-		if *p != (builder.Platform{}) {
-			return errors.New("invalid --platform may not be used with --os, --arch, or --variant")
+		if len(list) > 1 {
+			logrus.Warnf("only the first platform, %s, is used", list[0].OrHost())
 		}
-		if len(texts) > 1 {
-			logrus.Warnf("only the first platform, %s, is used", texts[0])
+		*p = list[0]
+		return nil
+	}
+}
+
+// platformsFlags binds flags that can name several platforms; what they return has at least one, the zero one for the host.
+func platformsFlags(fs *pflag.FlagSet, help string) func() ([]builder.Platform, error) {
+	var texts []string
+	var one builder.Platform
+	fs.StringSliceVar(&texts, "platform", nil, help)
+	fs.StringVar(&one.OS, "os", "", "operating system of the image")
+	fs.StringVar(&one.Arch, "arch", "", "architecture of the image")
+	fs.StringVar(&one.Variant, "variant", "", "architecture variant of the image")
+	return func() (list []builder.Platform, err error) {
+		if len(texts) == 0 {
+			texts = []string{strings.TrimRight(strings.Join([]string{one.OS, one.Arch, one.Variant}, "/"), "/") + "/"}
+		} else if one != (builder.Platform{}) {
+			return nil, errors.New("invalid --platform may not be used with --os, --arch, or --variant")
 		}
-		*p, err = builder.ParsePlatform(texts[0])
-		return err
+		for _, text := range texts {
+			p, err := builder.ParsePlatform(text)
+			if err != nil {
+				return nil, err
+			}
+			if !slices.ContainsFunc(list, func(q builder.Platform) bool { return p.OrHost() == q.OrHost() }) {
+				list = append(list, p)
+			}
+		}
+		return list, nil
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -96,36 +97,57 @@ func (o *output) check() error {
 	return nil
 }
 
-// write writes a built image to where the output says.
-func (o *output) write(ctx context.Context, s *builder.Store, img *builder.Image) error {
+// write writes what was built to where the output says.
+func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	switch o.kind {
 	case "local":
-		return s.ExportDir(ctx, img, o.dest)
+		return o.local(ctx, s, r)
 	case "tar":
-		return o.toFile(func(w io.Writer) error { return s.ExportTar(ctx, img, w) })
+		if r.index == nil {
+			return o.toFile(func(w io.Writer) error { return s.ExportTar(ctx, r.images[0], w) })
+		}
+		return o.toFile(func(w io.Writer) error { return s.ExportTars(ctx, r.images, w) })
 	case "oci", "docker":
-		return o.archive(ctx, s, img)
+		return o.archive(ctx, s, r)
 	}
 	if o.name != "" {
-		if err := s.Tag(img.ID(), o.name); err != nil {
+		if err := s.Tag(r.id, o.name); err != nil {
 			return err
 		}
 	}
 	if !o.push {
 		return nil
 	}
-	_, err := s.Push(ctx, img.ID(), "docker://"+o.name, builder.PushOptions{Registry: o.registry, Report: o.report})
+	_, err := s.Push(ctx, r.id, "docker://"+o.name, builder.PushOptions{Registry: o.registry, Report: o.report})
 	return err
 }
 
+// local writes the files of the image, or of those for several platforms each into a directory of its own.
+func (o *output) local(ctx context.Context, s *builder.Store, r *built) error {
+	for _, img := range r.images {
+		dest := o.dest
+		if r.index != nil {
+			name, err := img.PlatformDir(ctx)
+			if err != nil {
+				return err
+			}
+			dest = filepath.Join(dest, name)
+		}
+		if err := s.ExportDir(ctx, img, dest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // archive writes an OCI or Docker archive, or with tar=false a directory.
-func (o *output) archive(ctx context.Context, s *builder.Store, img *builder.Image) error {
+func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error {
 	transport := o.kind + "-archive:"
 	if !o.tar {
 		transport = map[string]string{"oci": "oci:", "docker": "dir:"}[o.kind]
 	}
 	name := o.name
-	if names := img.Names(); name == "" && len(names) > 0 {
+	if names := r.names(); name == "" && len(names) > 0 {
 		name = names[0]
 	}
 	if name != "" && transport != "dir:" {
@@ -136,7 +158,7 @@ func (o *output) archive(ctx context.Context, s *builder.Store, img *builder.Ima
 		if transport == "dir:" {
 			name = ""
 		}
-		_, err := s.Push(ctx, img.ID(), transport+o.dest+name, opts)
+		_, err := s.Push(ctx, r.id, transport+o.dest+name, opts)
 		return err
 	}
 	dir, done, err := s.Scratch()
@@ -145,7 +167,7 @@ func (o *output) archive(ctx context.Context, s *builder.Store, img *builder.Ima
 	}
 	defer func() { _ = done() }()
 	file := dir + "/archive"
-	if _, err := s.Push(ctx, img.ID(), transport+file+name, opts); err != nil {
+	if _, err := s.Push(ctx, r.id, transport+file+name, opts); err != nil {
 		return err
 	}
 	in, err := os.Open(file)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/docker/go-units"
 	"golang.org/x/term"
 
+	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/imagebuildah"
 )
 
@@ -90,7 +92,7 @@ func (t *timings) see(e imagebuildah.Event) {
 }
 
 func (t *timings) end(bool) {
-	slices.SortStableFunc(t.steps, func(a, b imagebuildah.Event) int { return a.Stage - b.Stage })
+	slices.SortStableFunc(t.steps, func(a, b imagebuildah.Event) int { return placeOf(a).compare(placeOf(b)) })
 	w := tabwriter.NewWriter(t.to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "SECONDS\tSIZE\tCACHE\t  STEP")
 	for _, e := range t.steps {
@@ -103,9 +105,24 @@ func (t *timings) end(bool) {
 	_ = w.Flush()
 }
 
+// A place is a stage of the build for a platform.
+type place struct {
+	platform string
+	stage    int
+}
+
+func placeOf(e imagebuildah.Event) place { return place{e.Platform, e.Stage} }
+
+func (p place) compare(q place) int {
+	return cmp.Or(strings.Compare(p.platform, q.platform), p.stage-q.stage)
+}
+
 // label names a step: "[stage 2/4]".
 func label(e imagebuildah.Event) string {
 	var parts []string
+	if e.Platform != "" {
+		parts = append(parts, e.Platform)
+	}
 	if e.Name != "" {
 		parts = append(parts, e.Name)
 	} else if e.Stages > 1 {
@@ -142,8 +159,8 @@ type tty struct {
 	to     io.Writer
 	width  int
 	mu     sync.Mutex
-	active map[int]*activity // by stage
-	drawn  int               // lines that the next drawing replaces
+	active map[place]*activity
+	drawn  int // lines that the next drawing replaces
 	ticker *time.Ticker
 	stop   chan struct{}
 	over   sync.WaitGroup
@@ -158,7 +175,7 @@ type activity struct {
 }
 
 func newTTY(to io.Writer, width int) *tty {
-	t := &tty{to: to, width: width, active: map[int]*activity{}, ticker: time.NewTicker(200 * time.Millisecond), stop: make(chan struct{})}
+	t := &tty{to: to, width: width, active: map[place]*activity{}, ticker: time.NewTicker(200 * time.Millisecond), stop: make(chan struct{})}
 	t.over.Go(func() {
 		for {
 			select {
@@ -179,10 +196,10 @@ func (t *tty) see(e imagebuildah.Event) {
 	defer t.mu.Unlock()
 	switch e.Kind {
 	case "stage", "step":
-		t.active[e.Stage] = &activity{step: e, start: time.Now()}
+		t.active[placeOf(e)] = &activity{step: e, start: time.Now()}
 		t.draw("")
 	case "output":
-		if a := t.active[e.Stage]; a != nil {
+		if a := t.active[placeOf(e)]; a != nil {
 			a.print(e.Text)
 		}
 	case "cached":
@@ -194,7 +211,7 @@ func (t *tty) see(e imagebuildah.Event) {
 	case "warning":
 		t.draw(cut(e.Text, t.width-1))
 	case "stage-done":
-		delete(t.active, e.Stage)
+		delete(t.active, placeOf(e))
 		t.draw("")
 	}
 }
@@ -224,11 +241,11 @@ func (t *tty) draw(finished string) {
 		b.WriteString(finished + "\n")
 	}
 	t.drawn = 0
-	stages := make([]int, 0, len(t.active))
+	stages := make([]place, 0, len(t.active))
 	for n := range t.active {
 		stages = append(stages, n)
 	}
-	slices.Sort(stages)
+	slices.SortFunc(stages, place.compare)
 	for _, n := range stages {
 		a := t.active[n]
 		b.WriteString(t.line(label(a.step)+" "+a.step.Text, fmt.Sprintf("%.1fs", time.Since(a.start).Seconds())) + "\n")
@@ -250,7 +267,7 @@ func (t *tty) end(failed bool) {
 	close(t.stop)
 	t.over.Wait()
 	running := t.active
-	t.active = map[int]*activity{}
+	t.active = map[place]*activity{}
 	t.draw("")
 	if !failed {
 		return
@@ -265,18 +282,49 @@ func (t *tty) end(failed bool) {
 	}
 }
 
-// openLog sends all output to --logfile.
-func (f *buildFlags) openLog() (func() error, error) {
+// openLogs sends all output to --logfile, with --logsplit that of each platform to a file of its own.
+func (f *buildFlags) openLogs() error {
 	if f.logfile == "" {
-		return func() error { return nil }, nil
+		if f.split {
+			return errors.New("cannot use --logsplit without --logfile")
+		}
+		return nil
 	}
-	log, err := os.OpenFile(f.logfile, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	log, err := f.openLog(f.logfile)
+	if err != nil {
+		return err
+	}
+	f.o.Out, f.o.Err, f.o.Pull.Report = log, log, log
+	if !f.split {
+		return nil
+	}
+	f.o.Outs = map[builder.Platform]io.Writer{}
+	for _, p := range f.o.Platforms {
+		name := f.logfile + "_" + p.OrHost().OS + "_" + p.OrHost().Arch
+		if slices.ContainsFunc(f.logs, func(l *os.File) bool { return l.Name() == name }) {
+			name += "_" + p.Variant // two of one architecture
+		}
+		if f.o.Outs[p], err = f.openLog(name); err != nil {
+			return errors.Join(err, f.closeLogs())
+		}
+	}
+	return nil
+}
+
+func (f *buildFlags) openLog(name string) (*os.File, error) {
+	log, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening log file: %w", err)
 	}
-	if err := log.Chmod(0o600); err != nil {
-		return nil, errors.Join(err, log.Close())
+	f.logs = append(f.logs, log)
+	return log, log.Chmod(0o600)
+}
+
+func (f *buildFlags) closeLogs() error {
+	var errs []error
+	for _, l := range f.logs {
+		errs = append(errs, l.Close())
 	}
-	f.o.Out, f.o.Err, f.o.Pull.Report = log, log, log
-	return log.Close, nil
+	f.logs = nil
+	return errors.Join(errs...)
 }

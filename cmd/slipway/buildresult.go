@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/imagebuildah"
+)
+
+// buildTags are the values of --tag: names in local storage, and other places.
+type buildTags struct{ all, places []string }
+
+// local are the names in local storage.
+func (t *buildTags) local(list string) (names []string, err error) {
+	for _, tag := range t.all {
+		remote, err := builder.Destination(tag)
+		if err != nil {
+			return nil, fmt.Errorf("tag %w", err)
+		}
+		if remote {
+			t.places = append(t.places, tag)
+		} else {
+			names = append(names, tag)
+		}
+	}
+	full, err := builder.FullNames(names)
+	if err != nil || list == "" {
+		return names, err
+	}
+	own, err := builder.FullNames([]string{list})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range full {
+		if name == own[0] {
+			return nil, errors.New("the same name must not be specified for both '--tag' and '--manifest'")
+		}
+	}
+	return names, nil
+}
+
+// names finds out what the result is to be called.
+func (f *buildFlags) names(ctx context.Context) (err error) {
+	if f.o.Tags, err = f.tags.local(f.o.Manifest); err != nil {
+		return err
+	}
+	f.o.Shown = append(f.tags.all, "")[0]
+	if len(f.tags.places) > 0 && len(f.o.Tags) == 0 {
+		return nil // signed where it is pushed
+	}
+	full, err := builder.FullNames(f.o.Tags)
+	if err == nil {
+		err = f.sign.CheckLocal(ctx, full)
+	}
+	return err
+}
+
+// signed signs the images in local storage under their names.
+func (f *buildFlags) signed(ctx context.Context, s *builder.Store, res *imagebuildah.Result) error {
+	full, err := builder.FullNames(f.o.Tags)
+	if err != nil || len(full) == 0 {
+		return err
+	}
+	for _, img := range res.Images {
+		if err := s.SignImage(ctx, img, full, f.sign); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkResults refuses what can not be done with the result, before anything is built.
+func (f *buildFlags) checkResults(outputs []*output) error {
+	if f.push && len(f.tags.all) == 0 {
+		return errors.New("--push needs a --tag, which says where to")
+	}
+	if len(f.o.Platforms) < 2 {
+		return nil
+	}
+	for _, id := range []string{f.iidfile, f.rawIIDFile} {
+		if id != "" {
+			return fmt.Errorf("building multiple images, but iidfile %q can only be used to store one image ID", id)
+		}
+	}
+	if f.metadata != "" {
+		return fmt.Errorf("building multiple images, but metadata file %q can only be used to store information about one image", f.metadata)
+	}
+	for _, o := range outputs {
+		if o.kind == "docker" {
+			return errors.New("type=docker holds one image: build for one platform, or use type=oci")
+		}
+	}
+	return nil
+}
+
+// deliver writes what was built to all the places that are not local storage, and says what it is.
+func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebuildah.Result, outputs []*output) error {
+	if err := f.signed(ctx, s, res); err != nil {
+		return err
+	}
+	r := newBuilt(res, len(f.o.Platforms) > 1)
+	for _, o := range outputs {
+		if err := o.write(ctx, s, r); err != nil {
+			return err
+		}
+	}
+	po := builder.PushOptions{Registry: f.o.Pull.Registry, Compression: f.o.Output.Compression, Sign: f.sign, Report: f.o.Pull.Report}
+	if t := f.o.Output.Timestamp; t != nil {
+		po.Time = t
+	} else {
+		po.Time = f.o.Output.Epoch
+	}
+	for _, place := range f.tags.places {
+		if err := pushTo(ctx, s, r.id, place, po); err != nil {
+			return err
+		}
+	}
+	if f.push {
+		for _, name := range f.o.Tags {
+			if err := pushTo(ctx, s, r.id, "docker://"+strings.TrimPrefix(name, "containers-storage:"), po); err != nil {
+				return err
+			}
+		}
+	}
+	if f.metadata != "" {
+		if err := writeMetadata(ctx, f.metadata, r.images[0]); err != nil {
+			return err
+		}
+	}
+	if len(f.tags.places) > 0 && len(f.o.Tags) == 0 && f.o.Manifest == "" {
+		if err := s.RemoveUnnamed(r.id); err != nil { // it was asked for elsewhere; the steps stay in the cache
+			return err
+		}
+	}
+	return f.result(r)
+}
+
+// pushTo copies an image to another place. Layers are left as they are unless it is a registry or the flags say otherwise
+// (decisions.md §3.12).
+func pushTo(ctx context.Context, s *builder.Store, id, place string, o builder.PushOptions) error {
+	c := &o.Compression
+	c.Disable = c.Disable || !strings.HasPrefix(place, "docker://") && !c.Enable && c.Format == "" && !c.Force
+	_, err := s.Push(ctx, id, place, o)
+	return err
+}
+
+// built is the result of a build.
+type built struct {
+	id     string
+	images []*builder.Image // by platform
+	index  *builder.Index   // of several platforms
+}
+
+func newBuilt(res *imagebuildah.Result, several bool) *built {
+	if several {
+		return &built{res.Index.ID(), res.Images, res.Index}
+	}
+	return &built{res.Images[0].ID(), res.Images, nil}
+}
+
+// names are those of what was built.
+func (r *built) names() []string {
+	if r.index != nil {
+		return r.index.Names()
+	}
+	return r.images[0].Names()
+}
+
+// result prints the result's ID, or writes it where the flags say.
+func (f *buildFlags) result(r *built) error {
+	if f.silent {
+		return nil
+	}
+	if f.iidfile == "" && f.rawIIDFile == "" {
+		_, err := fmt.Fprintln(f.g.out, r.id)
+		return err
+	}
+	var errs []error
+	if f.iidfile != "" {
+		errs = append(errs, writeFile(f.iidfile, "sha256:"+r.id))
+	}
+	if f.rawIIDFile != "" {
+		errs = append(errs, writeFile(f.rawIIDFile, r.id))
+	}
+	return errors.Join(errs...)
+}

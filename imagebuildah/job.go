@@ -1,0 +1,174 @@
+package imagebuildah
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
+)
+
+// A job is one call of Build: what the builds for its platforms have in common.
+type job struct {
+	s       *builder.Store
+	o       Options
+	builds  []*build // by platform
+	context *rootfs.Root
+	index   *copier.Index // of the context's files
+	console *console
+	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
+	contexts map[string]named
+	closers  []func() error
+	// remotes are the caches of CacheFrom, read when the first step is missing.
+	remotes     []*builder.RemoteCache
+	remotesOnce sync.Once
+	watching    sync.Mutex // held while Progress is called
+	mu          sync.Mutex // guards closers and what follows
+	pulls       map[string]*pulling
+	shared      map[string]*sharing
+	warned      map[string]bool
+}
+
+// newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
+func newJob(s *builder.Store, o Options) (*job, error) {
+	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}}
+	p, err := plan.Parse(o.Name, o.File)
+	if err != nil {
+		return nil, err
+	}
+	if o.Box, err = s.WithDefaults(o.Box); err != nil {
+		return nil, err
+	}
+	platforms := o.Platforms
+	if len(platforms) == 0 {
+		platforms = []builder.Platform{o.Pull.Platform}
+	}
+	for n, platform := range platforms {
+		if n > 0 {
+			if p, err = plan.Parse(o.Name, strings.NewReader(p.Text)); err != nil {
+				return nil, err
+			}
+		}
+		b := &build{job: j, o: o, plan: p, done: make([]*stage, len(p.Stages)), once: make([]sync.Once, len(p.Stages)), failed: make([]error, len(p.Stages))}
+		b.o.Pull.Platform = platform
+		if w := o.Outs[platform]; w != nil {
+			b.o.Out, b.o.Err = w, w
+		}
+		j.builds = append(j.builds, b)
+	}
+	return j, nil
+}
+
+// several tells whether there are images of several platforms.
+func (j *job) several() bool { return len(j.builds) > 1 }
+
+// run builds.
+func (j *job) run(ctx context.Context) (*Result, error) {
+	names, err := builder.FullNames(j.o.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.s.CheckIndex(j.o.Manifest); err != nil {
+		return nil, err
+	}
+	for _, b := range j.builds {
+		if err := b.prepare(); err != nil {
+			return nil, err
+		}
+	}
+	checks, err := j.builds[0].lint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range checks.Findings {
+		j.builds[0].hint(checks.Findings[i].String())
+	}
+	if err := j.stages(ctx); err != nil {
+		return nil, err
+	}
+	if err := checks.Err(); err != nil {
+		return nil, err
+	}
+	return j.finish(ctx, names)
+}
+
+// finish writes the images, and the list of them.
+func (j *job) finish(ctx context.Context, names []string) (*Result, error) {
+	j.unused()
+	res := &Result{}
+	own := names
+	if j.several() {
+		own = nil
+	}
+	parts := j.console.list[len(j.console.list)-len(j.builds):]
+	for n, b := range j.builds {
+		img, err := b.finish(ctx, own, parts[n])
+		if err != nil {
+			return nil, err
+		}
+		parts[n].close()
+		res.Images = append(res.Images, img)
+	}
+	tagged := res.Images[0].Names()
+	if j.several() || j.o.Manifest != "" {
+		if err := j.list(ctx, res, names); err != nil {
+			return nil, err
+		}
+		if j.several() {
+			tagged = res.Index.Names()
+			j.event(Event{Kind: "image", Text: res.Index.ID()})
+		}
+	}
+	for _, n := range tagged {
+		if len(names) > 0 {
+			j.builds[0].printf("Successfully tagged %s\n", n)
+		}
+	}
+	j.pushCache(ctx)
+	return res, nil
+}
+
+// list makes one list of the images, or adds them to the one that the caller named.
+func (j *job) list(ctx context.Context, res *Result, names []string) (err error) {
+	var ids []string
+	for _, img := range res.Images {
+		ids = append(ids, img.ID())
+	}
+	if j.o.Manifest == "" {
+		res.Index, err = j.s.NewIndexOf(ctx, ids, names)
+		return err
+	}
+	if res.Index, _, err = j.s.AddToIndex(ctx, j.o.Manifest, ids, builder.EntryOptions{}, true); err != nil || !j.several() || len(names) == 0 {
+		return err
+	}
+	if err = j.s.Tag(res.Index.ID(), names...); err == nil {
+		res.Index, err = j.s.Index(res.Index.ID())
+	}
+	return err
+}
+
+// warn says something that the user should know though the build goes on, once however many platforms it is about.
+func (j *job) warn(text string) {
+	j.mu.Lock()
+	said := j.warned[text]
+	j.warned[text] = true
+	j.mu.Unlock()
+	if j.o.Log != nil && !(said && j.several()) {
+		j.o.Log.Warn(text)
+	}
+}
+
+// platform is what the build is for.
+func (b *build) platform() builder.Platform { return b.o.Pull.Platform.OrHost() }
+
+// prefix is put before the lines of a build that is one of several.
+func (b *build) prefix() string {
+	if !b.several() {
+		return ""
+	}
+	return fmt.Sprintf("[%s] ", b.platform())
+}

@@ -1,0 +1,149 @@
+package imagebuildah
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
+)
+
+// sharing is a stage that means the same for several platforms, as one that cross-compiles up to the point where it is told for
+// what: it is built once.
+type sharing struct {
+	done  chan struct{}
+	owner *build
+	st    *stage // nil if it failed
+	err   error
+}
+
+// share returns the stage that another platform's build makes or has made of the same meaning. If there is none, the
+// caller makes it, and calls made.
+func (b *build) share(meaning string) (have *sharing, made func(*stage, error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if have := b.shared[meaning]; have != nil {
+		return have, nil
+	}
+	mine := &sharing{done: make(chan struct{}), owner: b}
+	b.shared[meaning] = mine
+	return nil, func(st *stage, err error) {
+		mine.st, mine.err = st, err
+		close(mine.done)
+	}
+}
+
+// wait returns the stage when it is built. Stages only wait for those of lower or equal index, whose builders wait for
+// lower ones only: there is no circle.
+func (s *sharing) wait(ctx context.Context) (*stage, error) {
+	select {
+	case <-s.done:
+		return s.st, s.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// meaning says what of a stage depends on the platform that is built for: two stages of the same place in the file and the same meaning
+// are one. stages gives the meaning of earlier ones.
+func (b *build) meaning(i int, stages func(int) string) (string, error) {
+	from, err := b.sources(i)
+	if err != nil {
+		return "", err
+	}
+	platform := b.platform().String()
+	parts := []any{i, from.Base, b.plan.Stages[i].Name}
+	if k, ok := b.plan.Stage(from.Base, i); ok {
+		parts = append(parts, stages(k))
+	} else {
+		o, err := b.basePull(i)
+		if err != nil {
+			return "", err
+		}
+		if from.Base == builder.Scratch { // takes no platform from FROM
+			o.Platform = b.o.Pull.Platform
+		}
+		parts = append(parts, o.Platform.OrHost().String())
+	}
+	refs := from.Refs
+	for _, m := range b.o.Mounts {
+		if m.From != "" {
+			refs = append(refs, plan.Ref{Name: m.From})
+		}
+	}
+	for _, r := range refs {
+		if n, ok := b.replaced(r.Name); ok {
+			if _, image := imageContext(n.value); !image {
+				continue
+			}
+		}
+		k, ok, err := b.plan.Find(r, i)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			parts = append(parts, "image for "+platform)
+			continue
+		}
+		parts = append(parts, stages(k))
+	}
+	for _, c := range b.plan.Stages[i].Commands {
+		if arg, ok := c.(*instructions.ArgCommand); ok {
+			for _, a := range arg.Args {
+				value, _ := expand.Get(b.global.Env, a.Key)
+				parts = append(parts, a.Key, value)
+			}
+		}
+	}
+	text, err := json.Marshal(parts)
+	return copier.Sum([]string{string(text)}).Encoded(), err
+}
+
+// expected is the meaning of a stage as far as it is known before anything is built: without the triggers of base images.
+func (b *build) expected(i int) string {
+	if b.guess == nil {
+		b.guess = make([]string, len(b.plan.Stages))
+	}
+	if b.guess[i] == "" {
+		text, err := b.meaning(i, b.expected)
+		if err != nil {
+			text = b.platform().String() // said where the stage is built
+		}
+		b.guess[i] = text
+	}
+	return b.guess[i]
+}
+
+// found is the meaning of a stage whose base is there. Triggers are not looked into: they may ask for the platform.
+func (st *stage) found() (string, error) {
+	own := st.b.platform().String()
+	text, err := st.b.meaning(st.def.Index, func(k int) string {
+		if from := st.b.done[k]; from != nil {
+			return from.meaning
+		}
+		return own
+	})
+	if len(st.fired) > 0 {
+		text += own
+	}
+	return text, err
+}
+
+// share takes the stage of another platform if it means the same; then made is nil, and else to be called when the stage is built.
+func (st *stage) share(ctx context.Context) (made func(*stage, error), err error) {
+	if st.meaning, err = st.found(); err != nil {
+		return nil, err
+	}
+	have, made := st.b.share(st.meaning)
+	if have != nil {
+		if st.b.done[st.def.Index], err = have.wait(ctx); err == nil {
+			st.printf("--> Built for %s\n", have.owner.platform())
+			st.event(Event{Kind: "stage-done"})
+		}
+	}
+	return made, err
+}
