@@ -138,6 +138,7 @@ func entries() []entry {
 		{"push", images, newPushCmd},
 		{"rmi", images, newRmiCmd},
 		{"save", images, newSaveCmd},
+		{"source", images, newSourceCmd},
 		{"tag", images, newTagCmd},
 		{"untag", images, newUntagCmd},
 		{"add", containers, newAddCmd},
