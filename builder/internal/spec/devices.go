@@ -31,9 +31,6 @@ func Device(text string) (specs.Mount, error) {
 		return specs.Mount{}, fmt.Errorf("invalid device %q: %w", text, err)
 	}
 	options := []string{"rbind", "rprivate", "nosuid", "noexec", "dev"}
-	if !strings.Contains(access, "w") {
-		options = append(options, "ro")
-	}
 	return specs.Mount{Destination: path.Clean(inside), Type: "bind", Source: path.Clean(host), Options: options}, nil
 }
 
@@ -47,6 +44,8 @@ func checkDevice(host, inside, access string) error {
 		return errors.New("the root cannot be a device")
 	case !isAccess(access):
 		return fmt.Errorf("invalid access %q: want letters of rwm", access)
+	case !strings.Contains(access, "r") || !strings.Contains(access, "w"): // a read-only mount does not keep from writing to a device
+		return fmt.Errorf("access %q cannot be enforced, as no cgroup filters devices: want rw or rwm", access)
 	}
 	return nil
 }

@@ -155,15 +155,15 @@ func TestDevice(t *testing.T) {
 		"/dev/fuse":          {"/dev/fuse", "/dev/fuse", "dev"},
 		"/dev/a:/dev/b":      {"/dev/a", "/dev/b", "dev"},
 		"/dev/a:rw":          {"/dev/a", "/dev/a", "dev"},
-		"/dev/a:/dev/b:r":    {"/dev/a", "/dev/b", "ro"},
-		"/dev/snd/:/dev/x:m": {"/dev/snd", "/dev/x", "ro"},
+		"/dev/a:/dev/b:rw":   {"/dev/a", "/dev/b", "dev"},
+		"/dev/snd/:/dev/x":   {"/dev/snd", "/dev/x", "dev"},
 	} {
 		m, err := Device(text)
 		if got := [3]string{m.Source, m.Destination, last(m.Options)}; err != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "x", "/dev/a:/", "/dev/a:b", "/dev/a:/dev/b:x", "/a:/b:r:w"} {
+	for _, text := range []string{"", "x", "/dev/a:/", "/dev/a:b", "/dev/a:/dev/b:x", "/a:/b:r:w", "/dev/a:r", "/dev/a:/dev/b:m", "/dev/a:w"} {
 		if m, err := Device(text); err == nil {
 			t.Errorf("%q was accepted: %v", text, m)
 		}

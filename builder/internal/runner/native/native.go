@@ -54,11 +54,16 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	defer sup.close()
 	req.FirstTree += len(sup.files())
+	self, err := runner.Self()
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer self.Close()
 	// What our caller left open must not even reach process 1, where a debugger in the container could pick it up. Where a
 	// filter refuses the call, process 1 still keeps it from the command.
 	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
+		Path: runner.Path(self), Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
 		ExtraFiles: slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees),
 		// A session of its own has no controlling terminal: nothing in it can type into the caller's shell (TIOCSTI).
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
