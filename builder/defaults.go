@@ -78,6 +78,12 @@ func (s *Store) WithDefaults(box Sandbox) (Sandbox, error) {
 	if c.Seccomp != "" {
 		box.Security.Options = append([]string{"seccomp=" + c.Seccomp}, box.Security.Options...)
 	}
+	if p := defaultProfile(c.AppArmor); p != "" {
+		box.Security.Options = append([]string{"apparmor=" + p}, box.Security.Options...)
+	}
+	if c.Label != nil && !*c.Label {
+		box.Security.Options = append([]string{"label=disable"}, box.Security.Options...)
+	}
 	box.Limits.Ulimits = append([]string(c.Ulimits), box.Limits.Ulimits...)
 	box.Volumes = append([]string(c.Volumes), box.Volumes...)
 	box.Devices = append([]string(c.Devices), box.Devices...)

@@ -70,7 +70,11 @@ func (s *Store) createContainer(img *Image, typed string, o FromOptions) (*stora
 	if img != nil {
 		imageID = img.ID()
 	}
-	opts := storage.ContainerOptions{LabelOpts: labelOptions(o.Sandbox.Security.Options)}
+	box, err := s.WithDefaults(o.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	opts := storage.ContainerOptions{LabelOpts: labelOptions(box.Security.Options)}
 	if userns.Current() == userns.None {
 		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: s.st.UIDMap(), GIDMap: s.st.GIDMap()} // the layers'; else they were copied
 	}

@@ -136,6 +136,8 @@ type Security struct {
 	CapAdd, CapDrop []string
 	// Options are the values of --security-opt.
 	Options []string
+	// ProcessLabel and MountLabel are SELinux labels; empty are the container's own. [Security.Labelled] makes them for a build.
+	ProcessLabel, MountLabel string
 	// Insecure gives the command all that this process has: every capability and device, no filter, nothing masked or read-only.
 	Insecure bool
 }

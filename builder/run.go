@@ -13,6 +13,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/network"
@@ -208,7 +209,9 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err != nil {
 		return nil, err
 	}
+	processLabel, mountLabel := c.labels()
 	return spec.Generate(spec.Input{
+		SELinux: selinux.GetEnabled(), AppArmor: apparmor(), AppArmorLoaded: apparmorLoaded, ProcessLabel: processLabel, MountLabel: mountLabel,
 		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
 		Resources: box.Limits.resources(), CgroupParent: cgroupPath(box.Limits.CgroupParent, c.dir),
 		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux/label"
 )
 
 // files writes what a command is given of the network and of the container it is in, and returns the
@@ -26,6 +27,11 @@ func (c *commanded) files(hostname string) ([]specs.Mount, error) {
 		file := c.generated(target)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // users of the container read it
 			return nil, err
+		}
+		if _, mount := c.labels(); mount != "" {
+			if err := label.SetFileLabel(file, mount); err != nil {
+				return nil, fmt.Errorf("labelling %s: %w", target, err)
+			}
 		}
 		list = append(list, specs.Mount{Destination: target, Type: "bind", Source: file, Options: []string{"bind", "private"}})
 	}

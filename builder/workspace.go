@@ -39,14 +39,15 @@ func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.st.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{Volatile: true})
+	_, err = s.st.CreateLayer(id, parent, nil, o.Sandbox.Security.MountLabel, true, &storage.LayerOptions{Volatile: true})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making a workspace: %w", err), alive.Remove())
 	}
 	if err := movable(s.st.GraphRoot()); err != nil {
 		return nil, errors.Join(err, s.st.DeleteLayer(id), alive.Remove())
 	}
-	return &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, about: about{id: id}}, nil
+	return &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive,
+		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}, nil
 }
 
 // Config returns a copy of the configuration.

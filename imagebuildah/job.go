@@ -43,6 +43,9 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 	if o.Box, err = s.WithDefaults(o.Box); err != nil {
 		return nil, err
 	}
+	if o.Box.Security, err = o.Box.Security.Labelled(); err != nil {
+		return nil, err
+	}
 	platforms := o.Platforms
 	if len(platforms) == 0 {
 		platforms = []builder.Platform{o.Pull.Platform}

@@ -104,6 +104,7 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 // boxText is what of a sandbox can change what a command does; how it is isolated and by what can not (decisions.md §2.1).
 func boxText(box builder.Sandbox) string {
 	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot, box.CgroupManager = "", "", nil, false, ""
+	box.Security.ProcessLabel, box.Security.MountLabel = "", ""
 	text, _ := json.Marshal(box) // numbers and strings always encode
 	return string(text)
 }

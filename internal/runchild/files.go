@@ -14,7 +14,7 @@ func (b *rootBuilder) files(req *Request) error {
 	if len(req.Files) == 0 {
 		return nil
 	}
-	if err := stage(req.Stage, req.Files); err != nil {
+	if err := stage(req.Stage, req.Files, req.MountLabel); err != nil {
 		return err
 	}
 	for i, f := range req.Files {
@@ -33,8 +33,12 @@ func stagedFile(dir string, i int) string { return path.Join(dir, "file"+strconv
 
 // stage mounts a tmpfs over dir, in this process's mount namespace, and writes the files to it. They go with the last process
 // that has the mount: no disk ever has them (security.md B).
-func stage(dir string, files []File) error {
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+func stage(dir string, files []File, label string) error {
+	data := "mode=0700"
+	if label != "" {
+		data += `,context="` + label + `"`
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data); err != nil {
 		return fmt.Errorf("making a place in memory: %w", err)
 	}
 	for i, f := range files {

@@ -49,6 +49,10 @@ func start(req *Request) (Report, int, error) {
 	os.Clearenv()
 	_ = unix.CloseRange(5, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC) // older kernels: everything of ours is close-on-exec anyway
 	unix.Umask(0o022)
+	attrs, err := openAttributes(req.Attributes) // in the host's /proc, as nothing in the container's can be put in its place (CVE-2025-52881)
+	if err != nil {
+		return Report{}, 0, err
+	}
 	b, err := buildRoot(req)
 	rep := Report{Created: b.points.Created, Times: b.points.Times}
 	if err != nil {
@@ -63,6 +67,9 @@ func start(req *Request) (Report, int, error) {
 	path, err := lookup(req)
 	if err != nil {
 		return rep, 0, fmt.Errorf("%w%w", errCommand, err)
+	}
+	if err := attrs.set(); err != nil {
+		return rep, 0, err
 	}
 	if err := restrict(req); err != nil {
 		return rep, 0, err

@@ -42,9 +42,12 @@ type Request struct {
 	Limits    []Limit
 	// Owners is the filter whose listener, sent on descriptor 5, lets a supervisor answer calls about owners (package
 	// owners); empty for none. Owners that this process itself sets are then recorded.
-	Owners   []byte
-	Loopback bool // a new network namespace: bring its loopback up
-	Devices  []string
+	Owners []byte
+	// Attributes are set before the command is started. MountLabel is the SELinux label of Files, empty for none.
+	Attributes []Attribute
+	MountLabel string
+	Loopback   bool // a new network namespace: bring its loopback up
+	Devices    []string
 }
 
 // Mount is one mount. Source and the options are as in the OCI runtime spec; Target is inside the root.
@@ -65,6 +68,9 @@ type File struct {
 	Data           []byte
 	Mode, UID, GID uint32
 }
+
+// Attribute is a file of /proc/thread-self/attr with what is written to it: a security module's label or profile.
+type Attribute struct{ Name, Value string }
 
 // Limit is one resource limit.
 type Limit struct {

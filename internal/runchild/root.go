@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -132,7 +133,7 @@ func (b *rootBuilder) mount(m Mount) error {
 		return bind(m.Source, m, target)
 	}
 	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
-		err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, "newinstance,ptmxmode=0666,mode=0620") // gid 5 is not mapped
+		err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, strings.ReplaceAll(m.Data, ",gid=5", "")) // which is not mapped
 	}
 	if (m.Type == "mqueue" || m.Type == "cgroup") && err != nil {
 		return nil // kernels without it, and namespaces that may not

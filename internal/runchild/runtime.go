@@ -25,6 +25,8 @@ type RuntimeRequest struct {
 	Config []byte
 	Files  []File
 	Trees  int
+	// MountLabel is the SELinux label of that tmpfs, empty for none.
+	MountLabel string
 	// HideUnified takes the second cgroup hierarchy of hybrid hosts away, which crun refuses to work beside.
 	HideUnified bool
 	// Loopback says that the process has a network namespace of its own, whose loopback interface it brings up.
@@ -103,7 +105,7 @@ func startRuntime(req *RuntimeRequest) (int, error) {
 
 // stage fills the stage.
 func (r *RuntimeRequest) stage() error {
-	if err := stage(r.Stage, r.Files); err != nil {
+	if err := stage(r.Stage, r.Files, r.MountLabel); err != nil {
 		return err
 	}
 	for i := range r.Trees {

@@ -26,6 +26,8 @@ type Conf struct {
 		DNSOptions   Strings  `toml:"dns_options"`
 		ShmSize      string   `toml:"shm_size"`
 		Seccomp      string   `toml:"seccomp_profile"`
+		AppArmor     string   `toml:"apparmor_profile"`
+		Label        *bool    `toml:"label"`
 		HTTPProxy    *bool    `toml:"http_proxy"`
 		BaseHosts    string   `toml:"base_hosts_file"`
 		HostAddress  string   `toml:"host_containers_internal_ip"`

@@ -40,8 +40,12 @@ func TestGolden(t *testing.T) {
 		"weak": func(in *Input) {
 			in.HostPID, in.HostIPC, in.HostUTS, in.HostCgroup = true, true, true, true
 			in.SecurityOpts = []string{"seccomp=unconfined", "no-new-privileges", "unmask=ALL", "mask=/a:/b", "label=disable"}
-			in.Devices = []string{"/dev/fuse", "/dev/x:/dev/y:r"}
+			in.Devices = []string{"/dev/fuse", "/dev/x:/dev/y:rw"}
 			in.Ulimits = []string{"nofile=10:20", "core=0"}
+		},
+		"confined": func(in *Input) {
+			in.SELinux, in.ProcessLabel, in.MountLabel = true, "system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"
+			in.AppArmor, in.SecurityOpts = true, []string{"label=level:s0:c1,c2", "apparmor=profile"}
 		},
 		"limited": func(in *Input) {
 			in.HostNetwork = false
@@ -152,11 +156,11 @@ func TestCapabilityMasks(t *testing.T) {
 func TestDevice(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][3]string{
-		"/dev/fuse":          {"/dev/fuse", "/dev/fuse", "dev"},
-		"/dev/a:/dev/b":      {"/dev/a", "/dev/b", "dev"},
-		"/dev/a:rw":          {"/dev/a", "/dev/a", "dev"},
-		"/dev/a:/dev/b:rw":   {"/dev/a", "/dev/b", "dev"},
-		"/dev/snd/:/dev/x":   {"/dev/snd", "/dev/x", "dev"},
+		"/dev/fuse":        {"/dev/fuse", "/dev/fuse", "dev"},
+		"/dev/a:/dev/b":    {"/dev/a", "/dev/b", "dev"},
+		"/dev/a:rw":        {"/dev/a", "/dev/a", "dev"},
+		"/dev/a:/dev/b:rw": {"/dev/a", "/dev/b", "dev"},
+		"/dev/snd/:/dev/x": {"/dev/snd", "/dev/x", "dev"},
 	} {
 		m, err := Device(text)
 		if got := [3]string{m.Source, m.Destination, last(m.Options)}; err != nil || got != want {

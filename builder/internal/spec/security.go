@@ -26,6 +26,7 @@ type secured struct {
 	seccompFile      string
 	noNewPrivileges  bool
 	apparmor         string
+	label            string // the last option that asks for a label
 }
 
 // security reads the --security-opt values (cli.md §8.5).
@@ -39,7 +40,25 @@ func security(in Input) (secured, error) {
 	if in.Insecure {
 		return secured{noNewPrivileges: s.noNewPrivileges}, nil
 	}
+	if err := s.enforceable(in); err != nil {
+		return s, err
+	}
 	return s, s.filter(in)
+}
+
+// enforceable refuses profiles and labels that the kernel would not enforce.
+func (s *secured) enforceable(in Input) error {
+	switch {
+	case s.label != "" && !in.SELinux:
+		return fmt.Errorf("--security-opt %q: SELinux is not enabled on this host", s.label)
+	case s.apparmor == "":
+		return nil
+	case !in.AppArmor:
+		return fmt.Errorf("--security-opt %q: AppArmor is not enabled on this host", "apparmor="+s.apparmor)
+	case in.AppArmorLoaded != nil && !in.AppArmorLoaded(s.apparmor):
+		return fmt.Errorf("AppArmor profile %q is not loaded: load it with apparmor_parser, or use --security-opt apparmor=unconfined", s.apparmor)
+	}
+	return nil
 }
 
 func (s *secured) option(o string) error {
@@ -56,7 +75,10 @@ func (s *secured) option(o string) error {
 		s.apparmor = ""
 	case key == "apparmor" && value != "":
 		s.apparmor = value
-	case key == "label" && labelOption(value): // there is nothing to label without SELinux
+	case key == "label" && (value == "disable" || value == "nested"): // the labels themselves are made where the container is
+		s.label = ""
+	case key == "label" && labelOption(value):
+		s.label = o
 	case key == "mask" && value != "":
 		s.masked = append(s.masked, strings.Split(value, ":")...)
 	case key == "unmask" && value != "":
@@ -68,8 +90,8 @@ func (s *secured) option(o string) error {
 }
 
 func labelOption(value string) bool {
-	key, _, _ := strings.Cut(value, ":")
-	return slices.Contains([]string{"disable", "nested", "user", "role", "type", "level", "filetype"}, key)
+	key, text, _ := strings.Cut(value, ":")
+	return text != "" && slices.Contains([]string{"user", "role", "type", "level", "filetype"}, key)
 }
 
 // filter chooses the seccomp profile.

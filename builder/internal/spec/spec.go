@@ -33,6 +33,11 @@ type Input struct {
 	SecurityOpts []string // values of --security-opt
 	// Insecure masks nothing, makes nothing read-only and filters nothing; Capabilities are the caller's business.
 	Insecure bool
+	// SELinux and AppArmor say that the host's kernel enforces them; AppArmorLoaded, which may be nil, whether it knows a profile.
+	SELinux, AppArmor bool
+	AppArmorLoaded    func(profile string) bool
+	// ProcessLabel and MountLabel are the container's SELinux labels, empty for none.
+	ProcessLabel, MountLabel string
 	// SeccompProfile is the host's default profile file; nil means the built-in one.
 	SeccompProfile []byte
 	// ReadFile reads files that SecurityOpts name; nil is os.ReadFile.
@@ -87,12 +92,12 @@ func Generate(in Input) (*specs.Spec, error) {
 			Capabilities:    caps,
 			Rlimits:         limits,
 			NoNewPrivileges: sec.noNewPrivileges,
-			ApparmorProfile: sec.apparmor,
+			ApparmorProfile: sec.apparmor, SelinuxLabel: in.ProcessLabel,
 		},
 		Mounts: ordered(slices.Concat(in.Mounts, devices), kernelMounts(in)),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(in), MaskedPaths: sec.masked, ReadonlyPaths: sec.readOnly, Seccomp: sec.seccomp,
-			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent,
+			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent, MountLabel: in.MountLabel,
 		},
 	}
 	if in.HostUTS {

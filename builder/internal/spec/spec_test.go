@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -103,6 +104,38 @@ func TestGenerate(t *testing.T) {
 		bad.HardLimit = in.HardLimit
 		if _, err := Generate(bad); err == nil {
 			t.Errorf("%+v was taken", bad)
+		}
+	}
+}
+
+// Labels and profiles go where runtimes look for them; what the host does not enforce is refused.
+func TestSecurityModules(t *testing.T) {
+	t.Parallel()
+	in := Input{Argv: []string{"x"}, SELinux: true, AppArmor: true, ProcessLabel: "u:r:p:s0:c1", MountLabel: "u:r:f:s0:c1",
+		AppArmorLoaded: func(name string) bool { return name == "loaded" }, SecurityOpts: []string{"label=type:t", "apparmor=loaded"}}
+	s, err := Generate(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Process.SelinuxLabel != in.ProcessLabel || s.Linux.MountLabel != in.MountLabel || s.Process.ApparmorProfile != "loaded" {
+		t.Errorf("labels %q %q, profile %q", s.Process.SelinuxLabel, s.Linux.MountLabel, s.Process.ApparmorProfile)
+	}
+	for want, change := range map[string]func(*Input){
+		`"label=type:t": SELinux is not enabled on this host`:     func(i *Input) { i.SELinux = false },
+		`"apparmor=loaded": AppArmor is not enabled on this host`: func(i *Input) { i.AppArmor = false },
+		`AppArmor profile "other" is not loaded`:                  func(i *Input) { i.SecurityOpts = []string{"apparmor=other"} },
+		`invalid --security-opt "label=kind:x"`:                   func(i *Input) { i.SecurityOpts = []string{"label=kind:x"} },
+		`invalid --security-opt "label=level:"`:                   func(i *Input) { i.SecurityOpts = []string{"label=level:"} },
+	} {
+		in := in
+		change(&in)
+		if _, err := Generate(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	for _, opts := range [][]string{{"label=disable"}, {"apparmor=unconfined"}, {"label=type:t", "label=disable"}, {"label=nested"}} {
+		if _, err := Generate(Input{Argv: []string{"x"}, SecurityOpts: opts}); err != nil {
+			t.Errorf("%q: %v", opts, err)
 		}
 	}
 }

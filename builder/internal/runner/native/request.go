@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux/label"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
@@ -34,6 +35,7 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 	for _, d := range s.Linux.Devices {
 		req.Devices = append(req.Devices, d.Path)
 	}
+	req.MountLabel, req.Attributes = s.Linux.MountLabel, attributes(p)
 	var err error
 	if req.Caps, err = spec.CapMask(p.Capabilities.Bounding); err != nil {
 		return nil, 0, err
@@ -55,10 +57,28 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 		if err != nil {
 			return nil, 0, err
 		}
+		if slices.Contains([]string{"tmpfs", "mqueue", "devpts", "overlay"}, cm.Type) {
+			cm.Data = label.FormatMountLabel(cm.Data, s.Linux.MountLabel)
+		}
 		req.Mounts = append(req.Mounts, cm)
 	}
 	flags, err := namespaces(s, req)
 	return req, flags, err
+}
+
+// attributes are what the kernel's security modules are told of the command.
+func attributes(p *specs.Process) (list []runchild.Attribute) {
+	if p.SelinuxLabel != "" {
+		list = append(list, runchild.Attribute{Name: "keycreate", Value: p.SelinuxLabel}, runchild.Attribute{Name: "exec", Value: p.SelinuxLabel})
+	}
+	if p.ApparmorProfile != "" {
+		name := "apparmor/exec"
+		if _, err := os.Stat("/proc/self/attr/" + name); err != nil {
+			name = "exec" // before 5.8
+		}
+		list = append(list, runchild.Attribute{Name: name, Value: "exec " + p.ApparmorProfile})
+	}
+	return list
 }
 
 func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {

@@ -185,7 +185,7 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	linux.Devices = nil
 	c.Linux = &linux
 	c.Mounts = nil
-	req.Trees = len(j.Trees)
+	req.Trees, req.MountLabel = len(j.Trees), linux.MountLabel
 	for _, m := range j.Spec.Mounts {
 		if i, ok := runner.TreeIndex(m.Source); ok {
 			m.Source = req.StagedTree(i)
