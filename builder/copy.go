@@ -112,6 +112,32 @@ func lookupOwner(root *rootfs.Root, chown string) (uid, gid int, err error) {
 	return int(u.UID), int(u.GID), nil
 }
 
+// NumericOwner tells whether the value of --chown means the same in every image.
+func NumericOwner(chown string) bool {
+	user, group, _ := strings.Cut(chown, ":")
+	for _, part := range []string{user, group} {
+		if _, err := strconv.ParseUint(part, 10, 32); err != nil && part != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Owner makes numbers of the value of --chown, by the files of a sealed layer and those below it.
+func (s *Store) Owner(ctx context.Context, layer, chown string) (text string, err error) {
+	root, done, err := s.OpenLayer(ctx, layer)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	return numericOwner(root, chown)
+}
+
+func numericOwner(root *rootfs.Root, chown string) (string, error) {
+	uid, gid, err := lookupOwner(root, chown)
+	return fmt.Sprintf("%d:%d", uid, gid), err
+}
+
 // owner is the configured user's identity, root's for an unknown one.
 func (w *Workspace) owner(root *rootfs.Root) (uid, gid int, err error) {
 	if w.cfg.Config.User == "" {

@@ -62,11 +62,7 @@ func (l *Linked) Copy(ctx context.Context, dest string, src source.Source, o Cop
 
 func (l *Linked) copy(ctx context.Context, dest string, src source.Source, o CopyOptions) (content copier.Content, err error) {
 	if o.Chown != "" {
-		err := l.c.inRoot(func(root *rootfs.Root) error {
-			uid, gid, err := lookupOwner(root, o.Chown)
-			o.Chown = fmt.Sprintf("%d:%d", uid, gid)
-			return err
-		})
+		err := l.c.inRoot(func(root *rootfs.Root) (err error) { o.Chown, err = numericOwner(root, o.Chown); return err })
 		if err != nil {
 			return content, err
 		}

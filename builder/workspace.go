@@ -126,6 +126,49 @@ func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Laye
 		lo.Names = []string{layerName(key)}
 	}
 	res, err := layer.Commit(ctx, w.s.st, w.layer, rec.Parent, lo)
+	return w.sealed(res, err)
+}
+
+// SealOver is Seal for a workspace over nothing: all that is in it becomes a layer over parent, with the same diff over every
+// parent but none.
+func (w *Workspace) SealOver(ctx context.Context, key, parent string, o LayerOptions) (*Layer, error) {
+	lo := w.s.layerOptions(o.Output)
+	lo.AllowEmpty = true
+	if key != "" {
+		lo.Names = []string{layerName(key)}
+	}
+	var res layer.Result
+	err := w.mounted(func(dir string) (err error) { res, err = layer.Tree(ctx, w.s.st, dir, parent, lo); return err })
+	return w.sealed(res, err)
+}
+
+// Restack stores the diff of a layer, which no key but key names, over another parent.
+func (s *Store) Restack(ctx context.Context, l *Layer, key, parent string) (*Layer, error) {
+	if l.Parent == parent {
+		return l, nil
+	}
+	if _, err := s.layerByID(layer.ID(parent, l.DiffID)); errors.Is(err, ErrNoLayer) {
+		if err := s.keepTime(layer.ID(parent, l.DiffID), l.Created); err != nil { // the step was done then
+			return nil, err
+		}
+	}
+	lo := s.layerOptions(Output{})
+	lo.AllowEmpty, lo.Names = true, []string{layerName(key)}
+	res, err := layer.Restack(ctx, s.st, l.ID, parent, lo)
+	if err == nil && res.DiffID != l.DiffID {
+		err = fmt.Errorf("it became %s instead of %s", res.DiffID, l.DiffID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("putting layer %s over another: %w", l.ID, err)
+	}
+	if err := s.noteMade(res.ID); err != nil {
+		return nil, err
+	}
+	return s.layerByID(res.ID)
+}
+
+// sealed ends a workspace that was stored.
+func (w *Workspace) sealed(res layer.Result, err error) (*Layer, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("storing the layer: %w", err), w.Discard())
 	}

@@ -45,7 +45,7 @@ func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
 	if err != nil {
 		return err
 	}
-	in := &cache.Input{Kind: "ADD", Args: []string{c.DestPath, st.cfg.Config.WorkingDir},
+	in := &cache.Input{Kind: "ADD", Args: st.target(c.DestPath),
 		Options: []string{o.Chown, o.Chmod, strings.Join(o.Excludes, "\n"), fmt.Sprint(local.Unpack, o.Link, c.Unpack != nil)}}
 	var words []string
 	for _, p := range parts {
@@ -59,8 +59,14 @@ func (st *stage) add(ctx context.Context, c *instructions.AddCommand) error {
 	}
 	by := "/bin/sh -c #(nop) ADD " + strings.Join(words, " ") + " in " + c.DestPath + " "
 	s := st.current
+	st.link(s, o)
 	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error {
+		chown, err := st.ownerBelow(ctx, s, o.Chown)
+		if err != nil {
+			return err
+		}
 		for _, p := range parts {
+			p.o.Chown = chown
 			changed, err := st.addPiece(ctx, w, c.DestPath, p)
 			if err != nil {
 				return err

@@ -33,6 +33,9 @@ type step struct {
 	made  bool
 	// remote is the cache that the layer is from, empty for local storage.
 	remote string
+	// link says that the files make a layer without looking at what is below (COPY --link); alone, that nothing below decides
+	// what is in it, so that it is the same over anything.
+	link, alone bool
 	// changed says that what was copied is not what the key was made of: the result must not bear it (decisions.md §2.3).
 	changed bool
 }
@@ -68,15 +71,26 @@ func (st *stage) resolve(ctx context.Context) ([]*step, error) {
 // so all are known before anything is done (decisions.md §2.1).
 func (st *stage) keys(steps []*step) {
 	o := st.b.o.Output
-	chain := "layer:" + st.top
+	chain, bottom := "layer:"+st.top, st.top == ""
 	for _, s := range steps {
 		if s.in == nil {
 			continue
 		}
 		s.in.Parent, s.in.Output = chain, outputText(o)
 		s.in.Platform = s.cfg.OS + "/" + s.cfg.Architecture + "/" + s.cfg.Variant
+		if s.alone {
+			s.in.Parent = "anything"
+			if bottom {
+				s.in.Parent = "nothing" // an image's first layer has an entry of the root
+			}
+		}
 		s.key = s.in.Key()
-		chain = s.key
+		if s.alone {
+			chain = cache.Chain(chain, s.key)
+		} else {
+			chain = s.key
+		}
+		bottom = false
 	}
 }
 
@@ -97,7 +111,7 @@ func (st *stage) lookup(steps []*step) error {
 		return nil
 	}
 	for n := len(steps) - 1; n >= 0; n-- {
-		if steps[n].key == "" {
+		if steps[n].key == "" || steps[n].alone { // its key says nothing of those below
 			continue
 		}
 		l, err := st.b.s.Layer(steps[n].key)
@@ -179,6 +193,9 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 	if st.b.o.NoLayers {
 		return st.single(ctx, s)
 	}
+	if err := st.linked(ctx, s); err != nil {
+		return err
+	}
 	st.explain(s, before)
 	if s.layer != nil {
 		if s.remote != "" {
@@ -203,9 +220,31 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 	return nil
 }
 
+// linked finds the files of COPY --link, whatever they stood on, and puts them over what the stage has by now.
+func (st *stage) linked(ctx context.Context, s *step) error {
+	if s.layer != nil || !s.alone || s.key == "" || st.b.o.NoCache || st.filtered() {
+		return nil
+	}
+	l, err := st.b.s.Layer(s.key)
+	if errors.Is(err, builder.ErrNoLayer) && len(st.b.o.CacheFrom) > 0 {
+		return st.fetch(ctx, s, st.top)
+	}
+	if errors.Is(err, builder.ErrNoLayer) || err == nil && st.expired(s.key, l) {
+		return nil
+	}
+	if err == nil {
+		s.layer, err = st.b.s.Restack(ctx, l, s.key, st.top)
+	}
+	return err
+}
+
 // make makes a layer, and keeps its input beside it for those who ask why it was not found.
 func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
-	w, err := st.workspace(ctx, s.cfg)
+	top := st.top
+	if s.link {
+		top = "" // and over that it is put at the end
+	}
+	w, err := st.workspace(ctx, s.cfg, top)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +258,13 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	if st.loose {
 		key = ""
 	}
-	l, err := w.Seal(ctx, key, builder.LayerOptions{Output: st.b.o.Output})
+	o := builder.LayerOptions{Output: st.b.o.Output}
+	var l *builder.Layer
+	if s.link {
+		l, err = w.SealOver(ctx, key, st.top, o)
+	} else {
+		l, err = w.Seal(ctx, key, o)
+	}
 	if err != nil || key == "" {
 		return l, err
 	}
@@ -230,14 +275,14 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	return l, st.b.s.NoteStep(key, note)
 }
 
-func (st *stage) workspace(ctx context.Context, cfg *config.Image) (*builder.Workspace, error) {
-	return st.b.s.NewWorkspace(ctx, st.top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Hostname: "buildkitsandbox"})
+func (st *stage) workspace(ctx context.Context, cfg *config.Image, top string) (*builder.Workspace, error) {
+	return st.b.s.NewWorkspace(ctx, top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Hostname: "buildkitsandbox"})
 }
 
 // single does a step in the stage's only workspace.
 func (st *stage) single(ctx context.Context, s *step) error {
 	if st.work == nil {
-		w, err := st.workspace(ctx, s.cfg)
+		w, err := st.workspace(ctx, s.cfg, st.top)
 		if err != nil {
 			return err
 		}
@@ -275,7 +320,7 @@ func (st *stage) reason(s *step, before []*step) string {
 		return s.key[:12] + ": older than --cache-ttl"
 	}
 	for _, b := range before {
-		if b.do != nil && b.made {
+		if b.do != nil && b.made && !s.alone {
 			return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], b.text)
 		}
 	}

@@ -279,16 +279,42 @@ func (st *stage) transfer(ctx context.Context, verb string, what instructions.So
 		return err
 	}
 	o.NoDigest = true
-	in := &cache.Input{Kind: verb, Args: []string{what.DestPath, st.cfg.Config.WorkingDir}, Content: content,
+	in := &cache.Input{Kind: verb, Args: st.target(what.DestPath), Content: content,
 		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents, o.Link)}}
 	in.Args = append(in.Args, names(what)...)
 	by := fmt.Sprintf("/bin/sh -c #(nop) %s %s in %s ", verb, strings.Join(content, " "), what.DestPath)
 	s := st.current
-	return st.layerStep(ctx, in, by, func(w *builder.Workspace) error {
+	st.link(s, o)
+	return st.layerStep(ctx, in, by, func(w *builder.Workspace) (err error) {
+		if o.Chown, err = st.ownerBelow(ctx, s, o.Chown); err != nil {
+			return err
+		}
 		copied, err := st.write(ctx, w, what, from, o)
 		s.changed = state != "" && copied != state
 		return err
 	})
+}
+
+// target is where something is copied to, for keys: the working directory counts where it matters.
+func (st *stage) target(dest string) []string {
+	if path.IsAbs(dest) {
+		return []string{dest}
+	}
+	return []string{dest, st.cfg.Config.WorkingDir}
+}
+
+// link notes in a step whether its files are a layer of their own. With one layer for the stage there are no others.
+func (st *stage) link(s *step, o builder.CopyOptions) {
+	s.link = o.Link && !st.b.o.NoLayers
+	s.alone = s.link && builder.NumericOwner(o.Chown)
+}
+
+// ownerBelow makes numbers of the names in --chown=USER:GROUP by the files below a layer that has none (dockerfile.md §19.2).
+func (st *stage) ownerBelow(ctx context.Context, s *step, chown string) (string, error) {
+	if !s.link || s.alone {
+		return chown, nil
+	}
+	return st.b.s.Owner(ctx, st.top, chown)
 }
 
 // severalToOne warns of files that may replace each other: without a slash a destination that is no directory yet is a file's

@@ -25,6 +25,12 @@ type Input struct {
 	Output   string // times that are forced on the layer
 }
 
+// Chain names what a step makes that does not depend on what it stands on, over what it stands on: keys of steps after it
+// have it for their parent.
+func Chain(below, key string) string {
+	return (&Input{Kind: "over", Parent: below, Content: []string{key}}).Key()
+}
+
 // Key is the digest of the input.
 func (in *Input) Key() string {
 	blob, _ := json.Marshal(struct { // strings always encode

@@ -2,8 +2,12 @@ package layer
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
 )
 
 // Tree stores what is in dir as a layer over parent ("" for none). All of it is in the layer, whatever the parent has, so
@@ -39,4 +43,40 @@ func (t *task) adder() *walker {
 	w := t.walker(m, t.lower)
 	w.stubs = stubs{}
 	return w
+}
+
+// Restack stores the diff of the layer id once more, over another parent.
+func Restack(ctx context.Context, st storage.Store, id, parent string, o Options) (Result, error) {
+	d, err := st.GraphDriver()
+	if err != nil {
+		return Result{}, err
+	}
+	if native(d) && parent != "" {
+		upper, _, err := directories(d, id)
+		if err != nil {
+			return Result{}, err
+		}
+		return Tree(ctx, st, upper, parent, o)
+	}
+	l, err := st.Layer(id)
+	if err != nil {
+		return Result{}, err
+	}
+	f, err := unlinked(o.TempDir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.Close()
+	plain := archive.Uncompressed
+	diff, err := st.Diff("", id, &storage.DiffOptions{Compression: &plain})
+	if err != nil {
+		return Result{}, err
+	}
+	_, err = io.Copy(f, diff) // to its end before anything is stored: it holds the lock of the layers
+	if err = errors.Join(err, diff.Close()); err != nil {
+		return Result{}, fmt.Errorf("reading layer %s: %w", id, err)
+	}
+	t := &task{ctx: ctx, st: st, rw: &storage.Layer{}, parent: parent, o: o}
+	res := Result{ID: ID(parent, l.UncompressedDigest), DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
+	return res, t.place(res.ID, func(names []string) error { return t.put(res, names, f) })
 }
