@@ -241,6 +241,9 @@ func (p place) remove(mode uint32) {
 // ReadOverride returns the record of an open file (O_PATH will do) whose st_mode is given.
 func ReadOverride(fd int, mode uint32) (Override, bool) { return place{fdPath(fd), true}.read(mode) }
 
+// ReadOverrideAt returns the record of what a link below /proc/PID leads to.
+func ReadOverrideAt(path string, mode uint32) (Override, bool) { return place{path, true}.read(mode) }
+
 // WriteOverride replaces it.
 func WriteOverride(fd int, mode uint32, o Override) error {
 	return place{fdPath(fd), true}.write(mode, o)

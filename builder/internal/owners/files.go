@@ -38,14 +38,19 @@ func (c *call) file(dirfd int, name string, nofollow, empty bool) (*file, error)
 	return f, nil
 }
 
-// record reads a file's record, from memory where its file system keeps none.
+// record reads a file's record.
 func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
+	return s.lookup(&f.st, func() (rootfs.Override, bool) { return rootfs.ReadOverride(f.fd, f.st.Mode) })
+}
+
+// lookup finds a record in memory, where it is when its file system keeps none, or else reads it.
+func (s *Supervisor) lookup(st *unix.Stat_t, read func() (rootfs.Override, bool)) (rootfs.Override, bool) {
 	if len(s.memory) > 0 {
-		if o, ok := s.memory[inode{uint64(f.st.Dev), f.st.Ino}]; ok {
+		if o, ok := s.memory[inode{uint64(st.Dev), st.Ino}]; ok {
 			return o, true
 		}
 	}
-	return rootfs.ReadOverride(f.fd, f.st.Mode)
+	return read()
 }
 
 // save writes it. Whoever is 0:0 on disk and meant to be needs none.

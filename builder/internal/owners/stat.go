@@ -4,11 +4,16 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // view shows a file as it is recorded, written to addr by show. A file without a record is the kernel's to show, and so is every
 // error: looking at files is what processes do most.
 func (c *call) view(dirfd int, name string, nofollow, empty bool, show func(f *file) ([]byte, error), addr uint64) result {
+	if name == "" && !c.recorded(dirfd) {
+		return proceed()
+	}
 	f, err := c.file(dirfd, name, nofollow, empty)
 	if err != nil {
 		return proceed()
@@ -25,6 +30,18 @@ func (c *call) view(dirfd int, name string, nofollow, empty bool, show func(f *f
 		return failed(unix.EFAULT)
 	}
 	return done(0)
+}
+
+// recorded tells whether there is a record of what a descriptor leads to. It is the short way for most of what is looked at: no
+// file is opened for it.
+func (c *call) recorded(dirfd int) bool {
+	var st unix.Stat_t
+	path := c.base(dirfd)
+	if unix.Stat(path, &st) != nil {
+		return false
+	}
+	_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideAt(path, st.Mode) })
+	return ok
 }
 
 func (c *call) viewPath(dirfd, arg int, nofollow, empty bool, show func(f *file) ([]byte, error), addr uint64) result {
