@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-build/slipway/builder/source"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // Copy copies a source to dest in the container, as COPY and ADD do (dockerfile.md §6): relative
@@ -28,6 +29,11 @@ func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o 
 	var content copier.Content
 	err = w.inRoot(func(root *rootfs.Root) error {
 		co, err := copierOptions(root, o)
+		if userns.Current() == userns.Subordinate { // the kernel lets nobody make devices there
+			co.SkipDevice = func(name string) {
+				w.s.o.Log.Warn(fmt.Sprintf("device %s is left out: devices can only be made by root, or recorded where one id exists (docs/rootless.md)", name))
+			}
+		}
 		if err == nil {
 			content, err = put(ctx, root, w.destination(dest), in, o.Unpack, co)
 		}

@@ -86,7 +86,7 @@ func (c *copying) extractTo(dest string, raw io.Reader) error {
 		return err
 	}
 	defer root.Close()
-	if _, err = untar.Untar(c.ctx, body, root, untar.Options{UID: c.o.UID, GID: c.o.GID, Mtime: c.o.Mtime}); err != nil {
+	if _, err = untar.Untar(c.ctx, body, root, untar.Options{UID: c.o.UID, GID: c.o.GID, Mtime: c.o.Mtime, SkipDevice: c.o.SkipDevice}); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil && !garbage(err) { // to the checksum, which comes last

@@ -46,6 +46,8 @@ type Options struct {
 	Link bool
 	// Index, if set, knows digests of files from earlier times; Digest asks it and tells it.
 	Index *Index
+	// SkipDevice, if set, is told the names of devices that may not be made, and are left out.
+	SkipDevice func(name string)
 	// NoDigest skips the digest where it is known: data can then be copied by the kernel.
 	NoDigest bool
 }

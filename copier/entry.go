@@ -172,6 +172,10 @@ func (c *copying) special(from *rootfs.Dir, name string, info rootfs.Info, to pl
 	default:
 		err = to.dir.Mknod(to.base, info.Mode&unix.S_IFMT|0o600, info.Rdev)
 	}
+	if info.IsDevice() && c.o.SkipDevice != nil && errors.Is(err, unix.EPERM) {
+		c.o.SkipDevice(info.Name)
+		return got, target, nil
+	}
 	if err != nil {
 		return got, "", err
 	}

@@ -61,6 +61,13 @@ const capXattr = "security.capability"
 // capMagic stands where no capability has a bit yet, and tells our records from capabilities.
 const capMagic = 0x534c4950
 
+// The largest numbers of a device, and the number that says "no id" to the kernel.
+const (
+	maxMajor = 1<<12 - 1
+	maxMinor = 1<<20 - 1
+	noID     = 1<<32 - 1
+)
+
 // An Override is what a file is in its image where that cannot be set on disk.
 type Override struct {
 	UID, GID int
@@ -82,6 +89,9 @@ func parseOverride(text string) (Override, error) {
 	mode, merr := strconv.ParseUint(f[2], 8, 32)
 	if err := errors.Join(uerr, gerr, merr); err != nil {
 		return o, err
+	}
+	if uid == noID || gid == noID {
+		return o, errors.New("-1 is nobody's id")
 	}
 	o.UID, o.GID, o.Mode = int(uid), int(gid), uint32(mode)&0o7777
 	if len(f) > 3 {
@@ -105,6 +115,9 @@ func (o *Override) parseDevice(text string) error {
 		return err
 	}
 	minor, err := strconv.ParseUint(d[2], 10, 32)
+	if err == nil && (major > maxMajor || minor > maxMinor) {
+		err = errors.New("no such device number")
+	}
 	o.Rdev = unix.Mkdev(uint32(major), uint32(minor))
 	return err
 }
@@ -136,7 +149,8 @@ func parseCapability(b []byte) (Override, bool) {
 	if len(b) < 20 || binary.LittleEndian.Uint32(b[12:]) != capMagic {
 		return Override{}, false
 	}
-	return Override{UID: int(binary.LittleEndian.Uint32(b[4:])), GID: int(binary.LittleEndian.Uint32(b[8:])), Mode: 0o777}, true
+	uid, gid := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+	return Override{UID: int(uid), GID: int(gid), Mode: 0o777}, uid != noID && gid != noID
 }
 
 // carries tells whether the kernel lets a file of that type (S_IFMT bits) have attributes of users.
@@ -265,6 +279,12 @@ func readable(mode, perm uint32) uint32 {
 
 // ShadowOf returns the name that an extended attribute of a store with records has in the image.
 func ShadowOf(key string) (name string, ok bool) { return capXattr, key == shadowXattr }
+
+// IsRecordName tells whether an extended attribute of that name, on a file of type mode, belongs to ownership records and not to whoever
+// uses the file.
+func IsRecordName(key string, mode uint32) bool {
+	return key == overrideXattr || key == shadowXattr || strings.HasPrefix(key, asideXattr) || key == capXattr && !carries(mode)
+}
 
 // IsOverride tells whether an extended attribute of a file that is not regular is a record instead of what its name says.
 func IsOverride(key string, value []byte) bool {

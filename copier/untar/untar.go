@@ -45,8 +45,8 @@ type Options struct {
 	Map func(uid, gid int) (int, int, error)
 	// IgnoreChown goes on when an owner cannot be set.
 	IgnoreChown bool
-	// SkipDevices leaves out devices that may not be made, as every tool does in a user namespace.
-	SkipDevices bool
+	// SkipDevice, if set, is told the names of devices that may not be made, and are left out, as every tool does in a user namespace.
+	SkipDevice func(name string)
 	// Records says that the stream is storage's copy of a directory of its own, in which owners are recorded: the
 	// owners in it are those on disk, which mean nothing, and its records are kept as they are.
 	Records bool
@@ -147,7 +147,8 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		return err
 	}
 	if err := u.create(parent, base, h, body); err != nil {
-		if u.o.SkipDevices && errors.Is(err, unix.EPERM) && (h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock) {
+		if u.o.SkipDevice != nil && errors.Is(err, unix.EPERM) && (h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock) {
+			u.o.SkipDevice(name)
 			return nil
 		}
 		return err

@@ -176,16 +176,17 @@ func (r *reader) xattr(n *node, name string, get func(string, []byte) (int, erro
 		n.disk = append(n.disk, x)
 	case useRecord:
 		n.disk = append(n.disk, x)
-		return n.record(x.value)
+		n.record(x.value)
 	}
 	return nil
 }
 
-// record replaces owner, permissions and device by what was recorded.
-func (n *node) record(value []byte) error {
+// record replaces owner, permissions and device by what was recorded. Text that is no record is none, here as everywhere: who put it there
+// gets what is on disk.
+func (n *node) record(value []byte) {
 	o, err := rootfs.ParseOverride(n.st.Mode, value)
 	if err != nil {
-		return fmt.Errorf("%s: ownership record %q is not valid", n.path, value)
+		return
 	}
 	n.uid, n.gid = uint32(o.UID), uint32(o.GID)
 	switch kind := n.kind(); {
@@ -194,7 +195,6 @@ func (n *node) record(value []byte) error {
 	case kind == unix.S_IFREG, kind == unix.S_IFDIR:
 		n.mode = kind | o.Mode
 	}
-	return nil
 }
 
 func pathError(op, path string, err error) error {

@@ -37,11 +37,15 @@ func handlers(nr int32) func(*call) result {
 		return execveat
 	case unix.SYS_PRCTL:
 		return prctl
+	case unix.SYS_GETSOCKOPT:
+		return getsockopt
 	case unix.SYS_CHROOT, unix.SYS_PIVOT_ROOT:
 		return chroot
 	}
-	if h := credentialCalls(nr); h != nil {
-		return h
+	for _, calls := range []func(int32) func(*call) result{credentialCalls, attributeCalls} {
+		if h := calls(nr); h != nil {
+			return h
+		}
 	}
 	return legacy(nr)
 }

@@ -17,7 +17,7 @@ func (c *call) change(f func(i identity, privileged bool) (identity, unix.Errno)
 	if !c.valid() {
 		return proceed()
 	}
-	c.s.adopt(t)
+	c.s.adopt(c.tid(), t)
 	t.who = who
 	return done(0)
 }

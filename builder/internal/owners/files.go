@@ -26,6 +26,11 @@ func (c *call) file(dirfd int, name string, nofollow, empty bool) (*file, error)
 	if err != nil {
 		return nil, err
 	}
+	return c.opened(fd)
+}
+
+// opened describes an open file, which it takes over.
+func (c *call) opened(fd int) (*file, error) {
 	f := &file{fd: fd}
 	if err := unix.Fstat(fd, &f.st); err != nil {
 		unix.Close(fd)

@@ -9,7 +9,7 @@
 // It is no boundary. What keeps the step in is the user namespace and the kernel's own checks. Arguments behind pointers
 // can change between our look and the kernel's, so the worst that a hostile step reaches is a wrong owner in its own
 // image. Faked users are not kept from each other's files, and
-// SO_PEERCRED, SCM_CREDENTIALS, /proc/PID/status and the owners of sockets made by bind(2) show the one real id.
+// SCM_CREDENTIALS, /proc/PID/status and the owners of sockets made by bind(2) show the one real id.
 package owners
 
 import (
@@ -40,6 +40,7 @@ type Supervisor struct {
 	root     int // its root directory
 	chrooted bool
 	tasks    map[int]*task
+	most     int // how many tasks may be remembered before the dead are looked for
 	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
 	memory map[inode]rootfs.Override
 	buf    []byte

@@ -13,23 +13,37 @@ import (
 
 // A task is what is known of a thread. The kernel's credentials are a thread's, so these are too.
 type task struct {
-	tgid  int
-	pidfd int // of the process; pins its number against reuse
-	who   identity
+	tgid   int
+	leader *task // of a process's further threads
+	pidfd  int   // of a leader; pins the process's number against reuse. -1 once it is dead
+	who    identity
 }
 
-func (t *task) close() { unix.Close(t.pidfd) }
+func (t *task) close() {
+	if t.pidfd >= 0 {
+		unix.Close(t.pidfd)
+		t.pidfd = -1
+	}
+}
+
+// process is the descriptor of the task's process.
+func (t *task) process() int {
+	if t.leader != nil {
+		return t.leader.pidfd
+	}
+	return t.pidfd
+}
 
 // alive tells whether tid still is this task.
 func (t *task) alive(tid int) bool {
-	if unix.PidfdSendSignal(t.pidfd, 0, nil, 0) != nil {
+	if unix.PidfdSendSignal(t.process(), 0, nil, 0) != nil {
 		return false
 	}
 	return tid == t.tgid || unix.Tgkill(t.tgid, tid, 0) == nil
 }
 
-// most is how many tasks are remembered before the dead ones are dropped; each holds a descriptor.
-const most = 200
+// few is how many tasks are remembered before the dead ones are dropped; processes hold a descriptor each.
+const few = 200
 
 // task returns the task of a thread. A new process is who its parent is, a new thread who its process is; before anybody
 // changes, the children it has are written down (see adopt), so that this is exact.
@@ -43,31 +57,39 @@ func (s *Supervisor) task(tid int) *task {
 		delete(s.tasks, tid)
 	}
 	tgid, parent := relatives(tid)
-	var who identity
 	switch {
 	case tid == s.first || tgid == 0:
+		return s.remember(tid, identity{})
 	case tid != tgid:
-		who = s.task(tgid).who
-	default:
-		who = s.inherit(tid, parent)
+		leader := s.task(tgid)
+		t := &task{tgid: tgid, leader: leader, pidfd: -1, who: leader.who}
+		s.add(tid, t)
+		return t
 	}
-	return s.remember(tid, tgid, who)
+	return s.remember(tid, s.inherit(tid, parent))
 }
 
-func (s *Supervisor) remember(tid, tgid int, who identity) *task {
-	if len(s.tasks) >= most {
-		s.forget()
-	}
-	if old := s.tasks[tid]; old != nil {
+// remember writes down who a process is.
+func (s *Supervisor) remember(pid int, who identity) *task {
+	if old := s.tasks[pid]; old != nil {
 		old.close()
-		delete(s.tasks, tid)
+		delete(s.tasks, pid)
 	}
-	t := &task{tgid: tgid, pidfd: -1, who: who}
-	if fd, err := unix.PidfdOpen(tgid, 0); err == nil {
+	t := &task{tgid: pid, pidfd: -1, who: who}
+	if fd, err := unix.PidfdOpen(pid, 0); err == nil {
 		t.pidfd = fd
-		s.tasks[tid] = t
+		s.add(pid, t)
 	}
 	return t
+}
+
+// add notes a task, and drops the dead when there are many.
+func (s *Supervisor) add(tid int, t *task) {
+	if len(s.tasks) >= max(few, s.most) {
+		s.forget()
+		s.most = 2 * len(s.tasks)
+	}
+	s.tasks[tid] = t
 }
 
 // forget drops the dead.
@@ -93,15 +115,19 @@ func (s *Supervisor) inherit(tid, parent int) identity {
 	return s.task(parent).who
 }
 
-// adopt writes down who the children of a process are, before it becomes somebody else.
-func (s *Supervisor) adopt(t *task) {
+// adopt writes down who the children of a task are, before it becomes somebody else. A process's first thread answers for those of all: they
+// are taken for its own when they are seen.
+func (s *Supervisor) adopt(tid int, t *task) {
 	dir := "/proc/" + strconv.Itoa(t.tgid) + "/task"
-	threads, err := os.ReadDir(dir)
-	if err != nil {
-		return
+	threads := []string{strconv.Itoa(tid)}
+	if t.leader == nil {
+		if d, err := os.Open(dir); err == nil {
+			threads, _ = d.Readdirnames(-1)
+			d.Close()
+		}
 	}
 	for _, thread := range threads {
-		text, err := os.ReadFile(dir + "/" + thread.Name() + "/children")
+		text, err := os.ReadFile(dir + "/" + thread + "/children")
 		if err != nil {
 			continue
 		}
@@ -111,7 +137,7 @@ func (s *Supervisor) adopt(t *task) {
 				continue
 			}
 			if known := s.tasks[child]; known == nil || !known.alive(child) {
-				s.adopt(s.remember(child, child, t.who))
+				s.adopt(child, s.remember(child, t.who))
 			}
 		}
 	}
@@ -124,6 +150,25 @@ func relatives(tid int) (tgid, parent int) {
 		return 0, 0
 	}
 	return statusField(text, "\nTgid:"), statusField(text, "\nPPid:")
+}
+
+// inside is the number that a process has in its own pid namespace, 0 if it is gone or has the number that we see.
+func inside(pid int) int {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(text, []byte("\nNSpid:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	numbers := bytes.Fields(line)
+	if len(numbers) < 2 {
+		return 0
+	}
+	n, err := strconv.Atoi(string(numbers[len(numbers)-1]))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func statusField(text []byte, key string) int {

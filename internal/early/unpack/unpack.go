@@ -147,7 +147,9 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 		return 0, err
 	}
 	uo := o.untar()
-	uo.SkipDevices = userns.Current() == userns.Subordinate
+	if userns.Current() == userns.Subordinate {
+		uo.SkipDevice = func(string) {}
+	}
 	if own == rootfs.Record {
 		uo.Records = copied
 		uo.Map = nil // storage's map says who root is on disk, the record who everybody is in the image
