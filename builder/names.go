@@ -208,6 +208,20 @@ func destination(dest string) (types.ImageReference, error) {
 	return docker.NewReference(reference.TagNameOnly(named))
 }
 
+// RegistryName is the full name of an image in a registry, docker.io's if no other is named, with a tag. It is not ok for what is
+// no such name: an ID, or another transport.
+func RegistryName(name string) (full string, ok bool) {
+	bare := strings.TrimPrefix(name, "docker://")
+	if ref, err := parseTransport(bare); ref != nil || err != nil {
+		return "", false
+	}
+	named, err := reference.ParseNormalizedNamed(bare)
+	if err != nil {
+		return "", false
+	}
+	return reference.TagNameOnly(named).String(), true
+}
+
 // containerPrefix is the first part of a generated container name (cli.md §9.1, exact.md §6.8).
 func containerPrefix(image string) string {
 	if image == "" || image == Scratch {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +79,28 @@ type Options struct {
 	CacheFrom, CacheTo []string
 	// CacheLimit is kept at the end of a build; nil is none.
 	CacheLimit *builder.CacheLimit
+	// Policy says which images may be used; nil is all.
+	Policy *SourcePolicy
+	// AllStages builds the stages too that the target does not need.
+	AllStages bool
+	// SaveStages keeps each stage but the last one as a nameless image, with LayerLabels ("k=v"). StageLabels puts a LABEL into all
+	// stages that says where they come from.
+	SaveStages, StageLabels bool
+	LayerLabels             []string
+	// OSVersion and OSFeatures ("f", or "f-" to remove it) are set in the image.
+	OSVersion  string
+	OSFeatures []string
+	// CompatVolumes takes back what RUN changes below volumes, as docker's classic builder does.
+	CompatVolumes bool
+	// Keep leaves a working container of a step that fails (KeptError), KeepAll one of each stage of a build that succeeds.
+	Keep, KeepAll bool
+	// Shell is where a shell is opened in the container of a RUN that fails; nil is nowhere.
+	Shell *builder.Stdio
+	// Stdin is given to RUN; nil is empty.
+	Stdin *os.File
+	// LogUsage prints after each step what was used for it, to Usage if that is not nil.
+	LogUsage bool
+	Usage    io.Writer
 	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
 	Jobs int
 	// Outs replace Out and Err of one platform.
@@ -163,8 +186,22 @@ func (b *build) prepare() (err error) {
 	if b.target, err = b.plan.Target(b.o.Target); err != nil {
 		return err
 	}
-	b.needed, err = b.plan.Needed(b.target, b.sources)
-	return err
+	if b.needed, err = b.plan.Needed(b.target, b.sources); err != nil || !b.o.AllStages {
+		return err
+	}
+	var all []int
+	for i := range b.target {
+		if !slices.Contains(b.needed, i) {
+			list, err := b.plan.Needed(i, b.sources)
+			if err != nil {
+				return err
+			}
+			all = append(all, list...)
+		}
+	}
+	slices.Sort(all) // stages need earlier ones only
+	b.needed = append(slices.Compact(slices.DeleteFunc(all, func(i int) bool { return slices.Contains(b.needed, i) })), b.needed...)
+	return nil
 }
 
 // finish writes the image of the last stage, which prints to out.

@@ -89,6 +89,13 @@ func (p *part) close() {
 	c.room.Broadcast()
 }
 
+// show prints what the part has printed so far, whoever's turn it is: somebody is about to look at it.
+func (p *part) show() {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	p.flush()
+}
+
 // fail shows what the part has printed, whoever's turn it is, and ends all output.
 func (p *part) fail() {
 	c := p.c

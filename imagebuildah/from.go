@@ -22,6 +22,9 @@ func (st *stage) from(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := st.labelled(name); err != nil {
+		return err
+	}
 	shown := "FROM "
 	if st.def.Platform != "" {
 		shown += "--platform=" + st.def.Platform + " "

@@ -27,6 +27,7 @@ type job struct {
 	remotes     []*builder.RemoteCache
 	remotesOnce sync.Once
 	watching    sync.Mutex // held while Progress is called
+	shells      sync.Mutex // held while a shell has the terminal
 	mu          sync.Mutex // guards closers and what follows
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
@@ -132,6 +133,9 @@ func (j *job) finish(ctx context.Context, names []string) (*Result, error) {
 		}
 	}
 	j.pushCache(ctx)
+	if j.o.KeepAll {
+		return res, j.containers(ctx)
+	}
 	return res, nil
 }
 

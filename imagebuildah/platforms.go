@@ -39,6 +39,9 @@ func AllPlatforms(ctx context.Context, s *builder.Store, o Options) ([]builder.P
 	}
 	var common []builder.Platform
 	for n, name := range free {
+		if name, err = o.Policy.apply(name); err != nil {
+			return nil, err
+		}
 		ref, err := j.reference(name)
 		if err != nil {
 			return nil, err

@@ -51,9 +51,10 @@ func (st *stage) event(e Event) {
 func (st *stage) begin(s *step) func() {
 	e := Event{Step: s.number, Steps: len(st.def.Commands) + 1, Text: s.text, Kind: "step"}
 	st.event(e)
-	start := st.b.s.Now()
+	start := st.b.usage()
 	return func() {
-		e.Kind, e.Seconds = "done", st.b.s.Now().Sub(start).Seconds()
+		st.used(start)
+		e.Kind, e.Seconds = "done", st.b.s.Now().Sub(start.at).Seconds()
 		if l := s.layer; l != nil {
 			e.Layer, e.Bytes = l.ID, l.Size
 			if !s.made {

@@ -118,6 +118,9 @@ func (j *job) pull(ctx context.Context, name string, o builder.PullOptions) (*bu
 	j.mu.Unlock()
 	p.once.Do(func() {
 		var ref string
+		if name, p.err = j.o.Policy.apply(name); p.err != nil {
+			return
+		}
 		if ref, p.err = j.reference(name); p.err == nil {
 			p.img, p.err = j.s.Pull(ctx, ref, o)
 		}

@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +37,7 @@ type stage struct {
 	keyed   []builder.RemoteStep // results that bear keys, for remote caches
 	current *step                // the one being resolved
 	meaning string               // what decides the result, where several platforms are built for
+	saved   string               // the ID of the image that keeps it
 	loose   bool                 // files changed while they were copied: what stands on them bears no key either
 }
 
@@ -84,6 +86,9 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		}
 	}
 	if err := st.seal(ctx); err != nil {
+		return err
+	}
+	if err := st.save(ctx); err != nil {
 		return err
 	}
 	b.done[i] = st
@@ -229,7 +234,7 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 			return nil, err
 		}
 	}
-	if err := st.unset(); err != nil {
+	if err := errors.Join(st.unset(), st.system()); err != nil {
 		return nil, err
 	}
 	created := st.fillTimes()
@@ -242,8 +247,8 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 
 // edits tells whether the options change the image's configuration, beside what the instructions do.
 func (o *Options) edits() bool {
-	return len(o.Labels)+len(o.Annotations)+len(o.Env)+len(o.UnsetEnv)+len(o.UnsetLabels)+len(o.UnsetAnnotations) > 0 ||
-		o.DropLabels || o.DropAnnotations
+	return len(o.Labels)+len(o.Annotations)+len(o.Env)+len(o.UnsetEnv)+len(o.UnsetLabels)+len(o.UnsetAnnotations)+len(o.OSFeatures) > 0 ||
+		o.OSVersion != "" || o.DropLabels || o.DropAnnotations
 }
 
 // inherit sets the annotations that come from the base.
@@ -253,6 +258,21 @@ func (st *stage) inherit() {
 		return
 	}
 	st.baseAnnotations()
+}
+
+// system sets what the image says of the system that it needs.
+func (st *stage) system() error {
+	if v := st.b.o.OSVersion; v != "" {
+		if err := config.OSVersion(v)(st.cfg); err != nil {
+			return err
+		}
+	}
+	for _, f := range st.b.o.OSFeatures {
+		if err := config.EditOSFeature(f)(st.cfg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unset takes out what the caller does not want.

@@ -249,7 +249,7 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 		return nil, err
 	}
 	if err := s.do(w); err != nil {
-		return nil, errors.Join(err, w.Discard())
+		return nil, st.abandon(ctx, w, err)
 	}
 	key := s.key
 	if s.changed {
@@ -291,7 +291,12 @@ func (st *stage) single(ctx context.Context, s *step) error {
 	if err := st.work.Configure(func(i *config.Image) error { *i = *s.cfg.Clone(); return nil }); err != nil {
 		return err
 	}
-	return s.do(st.work)
+	if err := s.do(st.work); err != nil {
+		w := st.work
+		st.work = nil
+		return st.abandon(ctx, w, err)
+	}
+	return nil
 }
 
 // explain says whether a step was found, and of one that was not which input is another than it was (--explain-cache).

@@ -65,7 +65,7 @@ func insecure(c *plan.Run) bool {
 
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *plan.Run) error {
-	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{Out: st.out(), Err: st.err()}}
+	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{In: st.b.o.Stdin, Out: st.out(), Err: st.err()}}
 	box := []string{"", boxText(st.b.o.Box)}
 	switch instructions.GetNetwork(c.RunCommand) {
 	case instructions.NetworkNone:
@@ -88,6 +88,10 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	}
 	in := &cache.Input{Kind: "RUN", Args: append(args, script), Env: st.visible(), Dir: st.cfg.Config.WorkingDir, User: st.cfg.Config.User,
 		Options: append(box, mounts...), Content: content}
+	volumes := st.volumes(o)
+	if len(volumes) > 0 {
+		in.Options = append(in.Options, "volumes are as they were: "+strings.Join(volumes, " "))
+	}
 	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) (err error) {
 		if script != "" {
 			file, done, serr := st.b.scriptFile(script)
@@ -97,7 +101,11 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 			defer func() { err = errors.Join(err, done()) }()
 			o.Sandbox.Volumes = append(o.Sandbox.Volumes, strings.ReplaceAll(file, ":", `\:`)+":"+args[len(args)-1]+":ro")
 		}
-		return w.Run(ctx, args, o)
+		done, err := st.preserve(ctx, &o, volumes)
+		if err != nil {
+			return err
+		}
+		return errors.Join(st.command(ctx, w, args, o), done())
 	})
 }
 

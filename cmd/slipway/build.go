@@ -36,7 +36,8 @@ type buildFlags struct {
 	split, allPlatforms  bool
 	push                 bool
 	tags                 buildTags
-	logs                 []*os.File
+	logs                 []*os.File // closed at the end
+	onFailure            string
 }
 
 func newBuildCmd(g *globals) *cobra.Command {
@@ -66,8 +67,10 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
 	fs.StringArrayVar(&f.o.CacheFrom, "cache-from", nil, "look steps up in a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,src=DIR")
 	fs.StringArrayVar(&f.o.CacheTo, "cache-to", nil, "give the steps to a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,dest=DIR")
-	rm := fs.Bool("rm", true, "leave no containers of steps; false is not supported")
-	forceRM := fs.Bool("force-rm", true, "leave none after a failure either; false is not supported")
+	kept := keepFlags(fs, f)
+	stages := stageFlags(fs, f)
+	usage := usageFlags(fs, f)
+	ignoredFlags(fs)
 	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
 	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
 	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
@@ -94,8 +97,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringVar(&f.ignore, "ignorefile", "", "ignore `file`")
 	fs.BoolVarP(&f.o.Quiet, "quiet", "q", false, "print the image's ID only")
 	fs.BoolVar(&f.o.Output.Squash, "squash", false, "one layer for everything")
-	fs.Var(pullPolicy{&f.o.Pull.Policy}, "pull", "when to pull: missing, always, newer, never")
-	fs.Lookup("pull").NoOptDefVal = "always"
+	pull := pullFlags(fs, &f.o.Pull.Policy)
 	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: oci, rootless, chroot")
 	fs.StringVar(&f.o.Box.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
 	fs.StringSliceVar(&f.o.Box.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
@@ -116,13 +118,10 @@ func newBuildCmd(g *globals) *cobra.Command {
 	repro := reproFlags(fs, g, &f.o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		list, err := platforms()
-		if err := errors.Join(err, box(), sign(), repro(), compress()); err != nil {
+		if err := errors.Join(err, box(), sign(), repro(), compress(), pull(), kept(), stages(), usage()); err != nil {
 			return err
 		}
 		f.o.Platforms, f.o.Pull.Platform = list, list[0]
-		if !*rm || !*forceRM {
-			return errors.New("--rm=false and --force-rm=false are not supported: steps leave layers, never containers")
-		}
 		f.o.DropLabels, f.o.DropAnnotations = !*inheritLabels, !*inheritAnnotations
 		return f.run(ctx, s, args)
 	})
@@ -235,8 +234,12 @@ func (f *buildFlags) build(ctx context.Context, s *builder.Store) (*imagebuildah
 	return res, f.located(err)
 }
 
-// located shows the lines that an error is about.
+// located shows the lines that an error is about, and says where its container is if that was kept.
 func (f *buildFlags) located(err error) error {
+	var kept *imagebuildah.KeptError
+	if errors.As(err, &kept) {
+		err = fmt.Errorf("%w; its container is kept: \"%s run -t %s sh\" enters it", err, f.g.program, kept.Container)
+	}
 	var at *plan.SourceError
 	if errors.As(err, &at) {
 		fmt.Fprint(f.g.err, at.Excerpt)

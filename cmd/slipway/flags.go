@@ -229,6 +229,32 @@ func (v pullPolicy) String() string { return "" }
 // Type names the value in help texts.
 func (v pullPolicy) Type() string { return "policy" }
 
+// pullFlags binds when images are pulled, with the former spellings.
+func pullFlags(fs *pflag.FlagSet, p *builder.PullPolicy) func() error {
+	fs.Var(pullPolicy{p}, "pull", "when to pull: missing, always, newer, never")
+	fs.Lookup("pull").NoOptDefVal = "always"
+	always := fs.Bool("pull-always", false, "same as --pull=always")
+	never := fs.Bool("pull-never", false, "same as --pull=never")
+	_, _ = fs.MarkHidden("pull-always"), fs.MarkHidden("pull-never")
+	return func() error {
+		given := 0
+		for _, name := range []string{"pull", "pull-always", "pull-never"} {
+			if fs.Changed(name) {
+				given++
+			}
+		}
+		switch {
+		case given > 1:
+			return errors.New("can only set one of 'pull' or 'pull-always' or 'pull-never'")
+		case *always:
+			*p = builder.PullAlways
+		case *never:
+			*p = builder.PullNever
+		}
+		return nil
+	}
+}
+
 // Set parses a policy.
 func (v pullPolicy) Set(text string) error {
 	switch strings.ToLower(text) {

@@ -34,8 +34,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	fs.StringVar(&cidfile, "cidfile", "", "write the container's ID to `file`")
 	fs.StringVarP(&format, "format", "f", g.env.get("FORMAT"), "`format` that commits default to: oci or docker")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
-	fs.Var(pullPolicy{&o.Pull.Policy}, "pull", "when to pull: missing, always, newer, never")
-	fs.Lookup("pull").NoOptDefVal = "always"
+	pull := pullFlags(fs, &o.Pull.Policy)
 	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: oci, rootless, chroot")
 	registryFlags(fs, g, &o.Pull.Registry)
 	decryptFlag(fs, &o.Pull.Registry)
@@ -43,7 +42,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	platform := platformFlags(fs, &o.Pull.Platform)
 	box := sandboxFlags(fs, &o.Sandbox)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(platform(), box()); err != nil {
+		if err := errors.Join(platform(), box(), pull()); err != nil {
 			return err
 		}
 		if o.Format, err = parseFormat(format); err != nil {
