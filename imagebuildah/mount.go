@@ -8,13 +8,13 @@ import (
 	"path"
 
 	"github.com/slipway-build/slipway/builder"
-	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // mounts gives a RUN its mounts: those of the whole build, then its own. It returns what they say in the step's key: their
-// texts and the digests of what is bound; what a cache, a secret or an agent holds is not part of it (decisions.md §2.1).
-func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions) (options, content []string, err error) {
+// texts and the digests of what is bound; what a cache, a secret or an agent holds is not part of it (decisions.md §2.1). untouched
+// tells afterwards whether what is bound is still the same.
+func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions) (options, content []string, untouched func() (bool, error), err error) {
 	b := st.b
 	o.Context, o.IgnoreFile, o.Secrets, o.Agents = b.context, b.o.IgnoreFile, b.o.Secrets, b.o.Agents
 	o.Open = func(ctx context.Context, from string) (builder.MountSource, error) {
@@ -33,23 +33,34 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	for _, text := range c.Mounts {
 		m, err := builder.ParseMount(text, st.scope.Expand)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		own = append(own, m)
 	}
 	o.Mounts = append(append(o.Mounts, b.o.Mounts...), own...)
+	var states []bound
 	for _, m := range o.Mounts {
-		options = append(options, m.String())
 		if m.Type != "bind" {
+			options = append(options, m.String())
 			continue
 		}
-		sum, err := st.bound(ctx, m)
+		at, err := st.bound(ctx, m)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		content = append(content, sum)
+		content = append(content, at.content)
+		states = append(states, at)
+		m.From, m.Source = "", "" // the content says all of them
+		options = append(options, m.String())
 	}
-	return options, content, nil
+	return options, content, func() (bool, error) {
+		for _, at := range states {
+			if same, err := at.untouched(ctx, st); !same || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}, nil
 }
 
 // mountTree finds what a mount is taken from.
@@ -60,30 +71,43 @@ func (st *stage) mountTree(ctx context.Context, from string) (tree, error) {
 	return st.tree(ctx, from)
 }
 
-// bound is the digest of what a mount binds. A whole stage or image is known by its layers and not read for it.
-func (st *stage) bound(ctx context.Context, m builder.Mount) (sum string, err error) {
-	t, err := st.mountTree(ctx, m.From)
-	if err != nil {
-		return "", err
-	}
-	if t.layer != "" && (m.Source == "" || m.Source == "/") {
-		return t.layer, nil
-	}
-	o := builder.CopyOptions{NoWildcard: true, KeepOwner: true, IgnoreFile: t.ignore}
-	if m.From == "" {
-		o.IgnoreFile = st.b.o.IgnoreFile
-	}
-	err = t.with(func(root *rootfs.Root) error {
-		sum, err = digestOf(ctx, root, first(m.Source, "/"), o)
-		return err
-	})
-	return sum, err
+// bound is what a mount binds: content names it; state tells whether it was touched, empty for what cannot be.
+type bound struct {
+	paths          []string
+	from           tree
+	o              builder.CopyOptions
+	content, state string
 }
 
-func digestOf(ctx context.Context, root *rootfs.Root, source string, o builder.CopyOptions) (string, error) {
-	content, err := builder.ContentDigest(ctx, root, []string{source}, o)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("mount source %q: not found: no such file or directory", path.Join("/", source))
+// bound finds out what a mount binds. A whole stage or image is known by its layers and not read for it.
+func (st *stage) bound(ctx context.Context, m builder.Mount) (at bound, err error) {
+	t, err := st.mountTree(ctx, m.From)
+	if err != nil {
+		return at, err
 	}
-	return content.Kind + content.Digest.String(), err
+	if t.layer != "" && (m.Source == "" || m.Source == "/") {
+		return bound{content: "layer:" + t.layer}, nil
+	}
+	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: true, IgnoreFile: t.ignore}}
+	if m.From == "" {
+		at.o.IgnoreFile = st.b.o.IgnoreFile
+	}
+	at.content, at.state, err = st.contentOf(ctx, at.paths, t, at.o)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("mount source %q: not found: no such file or directory", path.Join("/", m.Source))
+	}
+	return at, err
+}
+
+// untouched tells whether what was bound is as it was when the key was made of it: a command that saw something else must not bear
+// that key (decisions.md §2.3).
+func (at bound) untouched(ctx context.Context, st *stage) (bool, error) {
+	if at.state == "" {
+		return true, nil
+	}
+	_, state, err := st.contentOf(ctx, at.paths, at.from, at.o)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return state == at.state, err
 }

@@ -77,12 +77,14 @@ func (st *stage) keys(steps []*step) {
 			continue
 		}
 		s.in.Parent, s.in.Output = chain, outputText(o)
-		s.in.Platform = s.cfg.OS + "/" + s.cfg.Architecture + "/" + s.cfg.Variant
 		if s.alone {
 			s.in.Parent = "anything"
 			if bottom {
 				s.in.Parent = "nothing" // an image's first layer has an entry of the root
 			}
+		}
+		if s.in.Kind == "RUN" { // files are the same for every platform
+			s.in.Platform = s.cfg.OS + "/" + s.cfg.Architecture + "/" + s.cfg.Variant
 		}
 		s.key = s.in.Key()
 		if s.alone {

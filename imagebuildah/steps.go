@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -66,19 +67,18 @@ func insecure(c *plan.Run) bool {
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{In: st.b.o.Stdin, Out: st.out(), Err: st.err()}}
-	box := []string{"", boxText(st.b.o.Box)}
 	switch instructions.GetNetwork(c.RunCommand) {
 	case instructions.NetworkNone:
 		o.Sandbox.Namespaces.Network = "none"
 	case instructions.NetworkHost:
 		o.Sandbox.Namespaces.Network = "host"
 	}
-	box[0] = string(o.Sandbox.Namespaces.Network)
+	box := append(sandboxTexts(st.b.o.Box), "network="+string(o.Sandbox.Namespaces.Network))
 	if insecure(c) {
 		o.Sandbox.Security.Insecure = true
 		box = append(box, allowInsecure)
 	}
-	mounts, content, err := st.mounts(ctx, c, &o)
+	mounts, content, untouched, err := st.mounts(ctx, c, &o)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	if len(volumes) > 0 {
 		in.Options = append(in.Options, "volumes are as they were: "+strings.Join(volumes, " "))
 	}
+	s := st.current
 	return st.layerStep(ctx, in, st.scope.History()+strings.Join(args, " "), func(w *builder.Workspace) (err error) {
 		if script != "" {
 			file, done, serr := st.b.scriptFile(script)
@@ -105,16 +106,40 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(st.command(ctx, w, args, o), done())
+		if err := errors.Join(st.command(ctx, w, args, o), done()); err != nil {
+			return err
+		}
+		same, err := untouched()
+		s.changed = !same
+		return err
 	})
 }
 
-// boxText is what of a sandbox can change what a command does; how it is isolated and by what can not (decisions.md §2.1).
-func boxText(box builder.Sandbox) string {
+// sandboxTexts is what of a sandbox can change what a command does, one setting each, without those that are not set. How a command
+// is isolated, by what and in which cgroup can not, nor can the host's proxies (decisions.md §2.1).
+func sandboxTexts(box builder.Sandbox) []string {
 	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot, box.CgroupManager = "", "", nil, false, ""
 	box.Security.ProcessLabel, box.Security.MountLabel = "", ""
-	text, _ := json.Marshal(box) // numbers and strings always encode
-	return string(text)
+	box.Limits.CgroupParent, box.Hosts.NoHTTPProxy = "", false
+	box.Security.CapAdd, box.Security.CapDrop = sorted(box.Security.CapAdd), sorted(box.Security.CapDrop)
+	return settings(nil, "", reflect.ValueOf(box))
+}
+
+// sorted is a list whose order and repetitions mean nothing.
+func sorted(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
+// settings adds the fields of a value that are set, those of structs by themselves: Security.CapAdd=["NET_RAW"].
+func settings(list []string, name string, v reflect.Value) []string {
+	switch {
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			list = settings(list, strings.TrimPrefix(name+"."+v.Type().Field(i).Name, "."), v.Field(i))
+		}
+	case !v.IsZero():
+		text, _ := json.Marshal(v.Interface()) // numbers and strings always encode
+		list = append(list, name+"="+string(text))
+	}
+	return list
 }
 
 // visible is what decides the result of RUN: the environment without proxies that no ARG declares.
@@ -214,7 +239,7 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 		o.IgnoreFile = st.b.o.IgnoreFile
 		return st.transfer(ctx, "COPY", c.SourcesAndDest, st.b.files(), o)
 	}
-	o.KeepOwner = true
+	o.KeepOwner = c.Chown == "" // else nobody sees the owner there
 	from, err := st.scope.Expand(c.From)
 	if err != nil {
 		return err
@@ -287,9 +312,9 @@ func (st *stage) transfer(ctx context.Context, verb string, what instructions.So
 		return err
 	}
 	o.NoDigest = true
-	in := &cache.Input{Kind: verb, Args: st.target(what.DestPath), Content: content,
-		Options: []string{o.Chown, o.Chmod, fmt.Sprint(o.KeepOwner, o.Unpack, o.Parents, o.Link)}}
+	in := &cache.Input{Kind: verb, Args: st.target(what.DestPath), Content: content, Options: copyTexts(o)}
 	in.Args = append(in.Args, names(what)...)
+
 	by := fmt.Sprintf("/bin/sh -c #(nop) %s %s in %s ", verb, strings.Join(content, " "), what.DestPath)
 	s := st.current
 	st.link(s, o)
@@ -334,6 +359,22 @@ func (st *stage) severalToOne(verb string, what instructions.SourcesAndDest, par
 	}
 	st.b.hint(fmt.Sprintf("When using %s with more than one source file, the destination must be a directory and end with a /: "+
 		"if %s is not one, each source replaces the one before", verb, what.DestPath))
+}
+
+// copyTexts is what of the options counts beside the content, as flags.
+func copyTexts(o builder.CopyOptions) (list []string) {
+	for flag, value := range map[string]string{"chown": o.Chown, "chmod": o.Chmod} {
+		if value != "" {
+			list = append(list, "--"+flag+"="+value)
+		}
+	}
+	for flag, set := range map[string]bool{"keep-owner": o.KeepOwner, "unpack": o.Unpack, "parents": o.Parents, "link": o.Link} {
+		if set {
+			list = append(list, "--"+flag)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // names are the last parts of what is copied: they name files in a directory.

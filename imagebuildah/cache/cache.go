@@ -9,7 +9,7 @@ import (
 )
 
 // version changes when the meaning of a field does, so that old results are not found any more.
-const version = 1
+const version = 2
 
 // Input is all that decides the result of a step. Fields that do not matter to a kind of step stay empty.
 type Input struct {
@@ -21,8 +21,8 @@ type Input struct {
 	User     string   `json:",omitempty"`
 	Options  []string `json:",omitempty"`
 	Content  []string `json:",omitempty"` // digests of what is copied
-	Platform string
-	Output   string // times that are forced on the layer
+	Platform string   // of what RUN executes
+	Output   string   // times that are forced on the layer
 }
 
 // Chain names what a step makes that does not depend on what it stands on, over what it stands on: keys of steps after it

@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -14,22 +15,34 @@ func Explain(want Input, have []Input) string {
 		if in.Kind != want.Kind {
 			continue
 		}
-		if d := len(differences(want, in)); best < 0 || d <= least {
+		if d := distance(want, in); best < 0 || d <= least {
 			best, least = n, d
 		}
 	}
 	if best < 0 {
 		return "no " + want.Kind + " step has been built here"
 	}
-	if least == 0 {
+	fields := differences(want, have[best])
+	if len(fields) == 0 {
 		return "the same step was built, but its layer is gone"
 	}
-	first := differences(want, have[best])[0]
-	if first == "Parent" {
+	if fields[0] == "Parent" {
 		return "what it stands on is another"
 	}
-	from, to := text(have[best], first), text(want, first)
-	return fmt.Sprintf("%s was %s, is %s", strings.ToLower(first), from, to)
+	from, to := values(have[best], want, fields[0])
+	return fmt.Sprintf("%s was %s, is %s", strings.ToLower(fields[0]), from, to)
+}
+
+// distance is how unlike two inputs are: by what number of fields, and among equals of those by what number of elements.
+func distance(a, b Input) int {
+	d := 0
+	for _, field := range differences(a, b) {
+		d += 1000
+		if x, y := lists(a, b, field); x != nil || y != nil {
+			d += min(len(without(x, y))+len(without(y, x)), 999)
+		}
+	}
+	return d
 }
 
 // differences are the names of the fields that differ, in the order of the struct.
@@ -44,10 +57,31 @@ func differences(a, b Input) []string {
 	return list
 }
 
+// lists are the values of a field that has a list, else nil.
+func lists(a, b Input, field string) (x, y []string) {
+	x, _ = reflect.ValueOf(a).FieldByName(field).Interface().([]string)
+	y, _ = reflect.ValueOf(b).FieldByName(field).Interface().([]string)
+	return x, y
+}
+
+// without is what of a is not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
+
 const longest = 200
 
-func text(in Input, field string) string {
-	s := fmt.Sprintf("%q", reflect.ValueOf(in).FieldByName(field).Interface())
+// values are those of a field in a and b: of lists only the elements that the other lacks, unless only their order is another.
+func values(a, b Input, field string) (from, to string) {
+	x, y := lists(a, b, field)
+	if one, other := without(x, y), without(y, x); len(one)+len(other) > 0 {
+		return short(one), short(other)
+	}
+	return short(reflect.ValueOf(a).FieldByName(field).Interface()), short(reflect.ValueOf(b).FieldByName(field).Interface())
+}
+
+func short(value any) string {
+	s := fmt.Sprintf("%q", value)
 	if len(s) > longest {
 		s = s[:longest] + "…"
 	}

@@ -73,10 +73,13 @@ func TestExplain(t *testing.T) {
 		have []Input
 		says string
 	}{
-		"nothing":    {base, []Input{{Kind: "COPY"}}, "no RUN step has been built here"},
-		"gone":       {base, []Input{base}, "its layer is gone"},
-		"env":        {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"V=2"}}, []Input{base, far}, `env was ["V=1"], is ["V=2"]`},
-		"below":      {Input{Kind: "RUN", Parent: "z", Args: []string{"make"}, Env: []string{"V=1"}}, []Input{base, far}, "what it stands on is another"},
+		"nothing": {base, []Input{{Kind: "COPY"}}, "no RUN step has been built here"},
+		"gone":    {base, []Input{base}, "its layer is gone"},
+		"env":     {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"V=2"}}, []Input{base, far}, `env was ["V=1"], is ["V=2"]`},
+		"below":   {Input{Kind: "RUN", Parent: "z", Args: []string{"make"}, Env: []string{"V=1"}}, []Input{base, far}, "what it stands on is another"},
+		"elements": {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=2", "W=1"}},
+			[]Input{{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=1", "W=1"}}}, `env was ["V=1"], is ["V=2"]`},
+		"order":      {Input{Kind: "RUN", Args: []string{"a", "b"}}, []Input{{Kind: "RUN", Args: []string{"b", "a"}}}, `args was ["b" "a"], is ["a" "b"]`},
 		"most alike": {Input{Kind: "RUN", Parent: "q", Args: []string{"other"}}, []Input{far, base}, `env was ["X=1"]`},
 	} {
 		if got := Explain(c.want, c.have); !strings.Contains(got, c.says) {

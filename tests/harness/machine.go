@@ -74,6 +74,9 @@ func (s *Store) Command(argv ...string) *exec.Cmd {
 func (s *Store) peerConf() string {
 	name := filepath.Join(s.Dir, "containers.conf")
 	const conf = "[containers]\ndefault_ulimits=[\"nofile=1024:4096\",\"nproc=10000:10000\"]\n"
+	if _, err := os.Stat(name); err == nil {
+		return name // written again it would be empty for a moment, for what runs beside
+	}
 	if err := os.WriteFile(name, []byte(conf), 0o644); err != nil {
 		s.T.Fatal(err)
 	}
