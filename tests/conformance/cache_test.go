@@ -19,15 +19,15 @@ import (
 
 // A cachecase is a build, something that changes, and what the second build then finds of its steps.
 type cachecase struct {
-	group, name, dockerfile string
-	args, environ           []string // of both builds
-	then                    cachecase2
-	do                      []string // before the first build
-	want                    []string
+	name, dockerfile string
+	args, environ    []string // of both builds
+	then             change
+	do               []string // before the first build
+	want             []string
 }
 
-// cachecase2 is what is another for the second build.
-type cachecase2 struct{ do, args, environ []string }
+// A change is what is another for the second build.
+type change struct{ do, args, environ []string }
 
 // TestCache builds each case of cache/*.txtar twice: what can change a result misses, and the first input that differs is named;
 // what cannot hits. Whatever is said to be found is what is made without a cache: the same files and the same configuration.
@@ -37,31 +37,31 @@ func TestCache(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no cases", err)
 	}
-	l := newLab(t, nil, slipway{})
 	for _, file := range files {
 		archive, err := txtar.ParseFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range archive.Files {
-			c, err := parseCacheCase(strings.TrimSuffix(filepath.Base(file), ".txtar"), f.Name, string(f.Data))
-			if err != nil {
-				t.Fatalf("%s: %s: %v", file, f.Name, err)
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, nil, slipway{})
+			for _, f := range archive.Files { // one by one: a miss is explained by the step built last among those most alike
+				c, err := parseCacheCase(f.Name, string(f.Data))
+				if err != nil {
+					t.Fatalf("%s: %s: %v", file, f.Name, err)
+				}
+				t.Run(c.name, func(t *testing.T) { c.run(t, l) })
 			}
-			t.Run(c.group+"/"+c.name, func(t *testing.T) {
-				t.Parallel()
-				c.run(t, l)
-			})
-		}
+		})
 	}
 }
 
-func parseCacheCase(group, name, text string) (*cachecase, error) {
+func parseCacheCase(name, text string) (*cachecase, error) {
 	dockerfile, rest, ok := strings.Cut(text, separator)
 	if !ok {
 		return nil, fmt.Errorf("no line ====")
 	}
-	c := &cachecase{group: group, name: name}
+	c := &cachecase{name: name}
 	// No step is that of another case: what RUN sees and what COPY copies have the case's name.
 	c.dockerfile = regexp.MustCompile(`(?m)^FROM base.*$`).ReplaceAllString(dockerfile, "$0\nENV CASE="+name) + "\n"
 	for line := range strings.Lines(rest) {
@@ -92,7 +92,7 @@ func parseCacheCase(group, name, text string) (*cachecase, error) {
 }
 
 func (c *cachecase) run(t *testing.T, l *lab) {
-	dir := filepath.Join(l.store.Dir, "contexts", c.group, c.name)
+	dir := filepath.Join(l.store.Dir, "contexts", c.name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
