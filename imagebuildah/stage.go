@@ -45,9 +45,11 @@ type stage struct {
 func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 	st := &stage{b: b, def: b.plan.Stages[i], part: out}
 	st.event(Event{Kind: "stage", Text: st.def.SourceCode, Steps: len(st.def.Commands) + 1})
+	start := b.usage()
 	if err := st.from(ctx); err != nil {
 		return b.plan.At(st.def.Location, &StepError{st.def.SourceCode, err})
 	}
+	st.used(start)
 	defer func() {
 		if st.work != nil {
 			if derr := st.work.Discard(); err == nil {
