@@ -33,6 +33,18 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		return nil, err
 	}
 	defer hold.Close()
+	if o.SBOM.On() {
+		files, done, err := c.scan(ctx, nil, o.SBOM)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if derr := done(); derr != nil {
+				c.s.o.Log.Warn("removing temporary files", "error", derr)
+			}
+		}()
+		o.AddFiles = append(slices.Clone(o.AddFiles), files...)
+	}
 	cfg, top, err := c.commitLayers(ctx, o)
 	if err != nil {
 		return nil, err

@@ -290,6 +290,7 @@ type CommitOptions struct {
 	// Remove deletes the container after success; its layer can then be moved instead of copied.
 	Remove   bool
 	Registry Registry
+	SBOM     SBOM
 	Sign     Signing
 	Encrypt  Encryption // for destinations other than local storage
 	Report   io.Writer

@@ -58,6 +58,8 @@ type Options struct {
 	Secrets []builder.Secret
 	Agents  []builder.Agent
 	Output  builder.Output
+	// SBOM is made of the image and of Context; its scanner is pulled as Pull says.
+	SBOM builder.SBOM
 	// Labels and Annotations are "k=v", set last.
 	Labels, Annotations []string
 	// Env are "K=V" set before the first instruction of a stage.

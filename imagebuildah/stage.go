@@ -216,7 +216,7 @@ func (st *stage) fillTimes() time.Time {
 // image writes the image of the stage. A stage that is only FROM is its base under more names (exact.md §14.1).
 func (st *stage) image(ctx context.Context, names []string) (*builder.Image, error) {
 	o := st.b.o
-	if !st.touched && st.base != nil && !o.edits() && !o.Output.Squash {
+	if !st.touched && st.base != nil && !o.edits() && !o.Output.Squash && !o.SBOM.On() {
 		if err := st.b.s.Tag(st.base.ID(), names...); err != nil {
 			return nil, err
 		}
@@ -241,10 +241,30 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 	}
 	created := st.fillTimes()
 	st.cfg.Created = &created
+	if o.SBOM.On() {
+		if err := st.sbom(ctx, created); err != nil {
+			return nil, err
+		}
+	}
 	if o.Output.Squash {
 		return st.squashed(ctx, names)
 	}
 	return st.b.s.WriteImage(ctx, st.cfg, st.top, names, o.Output)
+}
+
+// sbom makes a bill of materials and puts it on top, if it is meant for the image.
+func (st *stage) sbom(ctx context.Context, created time.Time) (err error) {
+	o := st.b.o
+	sbom := o.SBOM
+	sbom.Pull = builder.PullOptions{Policy: o.Pull.Policy, Registry: o.Pull.Registry, Report: o.Pull.Report}
+	known := len(st.cfg.History)
+	if st.top, err = st.b.s.AddSBOM(ctx, st.cfg, st.top, []string{o.Context}, sbom, o.Output); err != nil {
+		return err
+	}
+	for i := range st.cfg.History[known:] {
+		st.cfg.History[known+i].Created = &created
+	}
+	return nil
 }
 
 // edits tells whether the options change the image's configuration, beside what the instructions do.

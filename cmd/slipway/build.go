@@ -115,10 +115,11 @@ func newBuildCmd(g *globals) *cobra.Command {
 	compress := compressionFlags(fs, &f.o.Output.Compression)
 	box := sandboxFlags(fs, &f.o.Box)
 	sign := signFlags(fs, g, &f.sign)
+	sbom := sbomFlags(fs, &f.o.SBOM)
 	repro := reproFlags(fs, g, &f.o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		list, err := platforms()
-		if err := errors.Join(err, box(), sign(), repro(), compress(), pull(), kept(), stages(), usage()); err != nil {
+		if err := errors.Join(err, box(), sign(), sbom(), repro(), compress(), pull(), kept(), stages(), usage()); err != nil {
 			return err
 		}
 		f.o.Platforms, f.o.Pull.Platform = list, list[0]

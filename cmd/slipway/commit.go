@@ -57,11 +57,14 @@ func newCommitCmd(g *globals) *cobra.Command {
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Output.Compression)
 	encryptFlags(fs, &o.Encrypt)
+	sbom := sbomFlags(fs, &o.SBOM)
+	fs.Var(pullPolicy{&o.SBOM.Pull.Policy}, "pull", "when to pull the scanner of an SBOM: missing, always, newer, never")
+	fs.Lookup("pull").NoOptDefVal = "always"
 	sign := signFlags(fs, g, &o.Sign)
 	repro := reproFlags(fs, g, &o.Output)
 	oldTimes := oldTimeFlags(fs, &o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(compress(), sign(), repro(), oldTimes()); err != nil {
+		if err := errors.Join(compress(), sign(), sbom(), repro(), oldTimes()); err != nil {
 			return err
 		}
 		if o.Output.IdentityLabel == nil {
@@ -77,8 +80,9 @@ func newCommitCmd(g *globals) *cobra.Command {
 			return err
 		}
 		if !f.quiet {
-			o.Report = g.err
+			o.Report, o.SBOM.Pull.Report = g.err, g.err
 		}
+		o.SBOM.Pull.Registry = o.Registry
 		c, err := s.Container(args[0])
 		if err != nil {
 			return err

@@ -97,6 +97,44 @@ func signFlags(fs *pflag.FlagSet, g *globals, o *builder.Signing) func() error {
 	}
 }
 
+// sbomFlags binds what is made a list of, and where that goes (cli.md §8.12).
+func sbomFlags(fs *pflag.FlagSet, o *builder.SBOM) func() error {
+	var preset string
+	var given builder.SBOM
+	fs.StringVar(&preset, "sbom", "", "make an SBOM with the scanner of a `preset`: syft, trivy, each with -cyclonedx or -spdx")
+	fs.StringVar(&given.Image, "sbom-scanner-image", "", "make an SBOM with a scanner in `image`")
+	fs.StringArrayVar(&given.Commands, "sbom-scanner-command", nil, "`command` of the scanner, with {ROOTFS}, {CONTEXT} and {OUTPUT}")
+	fs.StringVar(&given.Merge, "sbom-merge-strategy", "", "`how` the results of several commands become one: cat, merge-cyclonedx-by-component-name-and-version, merge-spdx-by-package-name-and-versioninfo")
+	fs.StringVar(&given.Output, "sbom-output", "", "write the SBOM to `file`")
+	fs.StringVar(&given.ImageOutput, "sbom-image-output", "", "put the SBOM into the image at `path`")
+	fs.StringVar(&given.PURLOutput, "sbom-purl-output", "", "write the package URLs of the SBOM to `file`")
+	fs.StringVar(&given.ImagePURLOutput, "sbom-image-purl-output", "", "put the package URLs of the SBOM into the image at `path`")
+	return func() (err error) {
+		pull := o.Pull
+		if *o = given; preset != "" {
+			if *o, err = builder.SBOMPreset(preset); err != nil {
+				return err
+			}
+			override(&o.Image, given.Image)
+			override(&o.Merge, given.Merge)
+			if len(given.Commands) > 0 {
+				o.Commands = given.Commands
+			}
+			if given.Output+given.ImageOutput+given.PURLOutput+given.ImagePURLOutput != "" {
+				o.Output, o.ImageOutput, o.PURLOutput, o.ImagePURLOutput = given.Output, given.ImageOutput, given.PURLOutput, given.ImagePURLOutput
+			}
+		}
+		o.Pull = pull
+		return o.Check()
+	}
+}
+
+func override(p *string, value string) {
+	if value != "" {
+		*p = value
+	}
+}
+
 // encryptFlags binds for whom layers are encrypted.
 func encryptFlags(fs *pflag.FlagSet, e *builder.Encryption) {
 	fs.StringSliceVar(&e.Keys, "encryption-key", nil, "encrypt layers for a `key`: jwe:FILE, pkcs7:FILE or pgp:ID")
