@@ -70,7 +70,7 @@ func (c *Container) load() error {
 	c.rec, c.cfg = rec, cfg
 	c.about = about{
 		name: c.Name(), id: c.id, image: rec.FromImage, imageID: rec.FromImageID,
-		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel,
+		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel, mountsFile: rec.DefaultMountsFilePath,
 	}
 	c.o, c.defaults = WorkspaceOptions{Sandbox: sandbox(rec)}, true
 	return nil

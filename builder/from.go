@@ -134,7 +134,7 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 	r := state.New()
 	r.Container, r.ContainerID = rec.Names[0], rec.ID
 	r.MountLabel, r.ProcessLabel = rec.MountLabel(), rec.ProcessLabel()
-	r.DefaultMountsFilePath = o.DefaultMountsFile
+	r.DefaultMountsFilePath = s.o.MountsFile
 	r.SetIDMaps(idMaps(rec.UIDMap), idMaps(rec.GIDMap))
 	r.SetFormat(string(o.Format))
 	if img != nil {

@@ -32,6 +32,10 @@ type StoreOptions struct {
 	RegistriesConf, RegistriesConfDir, ShortNameAliases string
 	// UIDMap and GIDMap ("container:host:length") are the default ID maps of new containers.
 	UIDMap, GIDMap []string
+	// CgroupManager is who makes cgroups, cgroupfs (the default) or systemd; it matters to OCI runtimes only.
+	CgroupManager string
+	// MountsFile replaces the files mounts.conf of the host, also for later runs in new containers.
+	MountsFile string
 	// Log receives what the user should know though it worked (Warn) and why things are done (Debug). Nil is silent.
 	Log *slog.Logger
 	// Now is the clock; nil is time.Now. Tests and reproducible callers set it.
@@ -106,11 +110,12 @@ type Sandbox struct {
 	Isolation    Isolation
 	Runtime      string
 	RuntimeFlags []string
-	NoPivot      bool
-	Namespaces   Namespaces
-	Security     Security
-	Limits       Limits
-	Hosts        Hosts
+	// NoPivot moves the root over the old one instead of exchanging the two, where the root is a ramdisk.
+	NoPivot    bool
+	Namespaces Namespaces
+	Security   Security
+	Limits     Limits
+	Hosts      Hosts
 	// Devices are "HOST[:CONTAINER[:rwm]]".
 	Devices []string
 	// Volumes are "HOST:CONTAINER[:OPTIONS]" (cli.md §8.15).
@@ -122,8 +127,6 @@ type Sandbox struct {
 	// CNIConfigDir and CNIPluginPath are where networks with names and their plugins are; empty is what is usual. Several directories
 	// are separated by colons.
 	CNIConfigDir, CNIPluginPath string
-	// CgroupManager is cgroupfs or systemd; it matters to OCI runtimes only.
-	CgroupManager string
 }
 
 // Namespaces of a command (cli.md §8.2).
@@ -174,8 +177,7 @@ type FromOptions struct {
 	// Format is what commits default to.
 	Format Format
 	// UIDMap and GIDMap are "container:host:length".
-	UIDMap, GIDMap    []string
-	DefaultMountsFile string
+	UIDMap, GIDMap []string
 }
 
 // Stdio is what a command reads and writes. Terminal asks for a pseudo-terminal.

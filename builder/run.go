@@ -67,7 +67,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		if err != nil {
 			return err
 		}
-		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir}
+		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
 		job.Connect = c.connect(c.hostname(), job.ID)
 		res, err = c.start(ctx, job)
 		return errors.Join(err, removeStubs(root, res))
@@ -110,7 +110,7 @@ func exitError(res runner.Result, valid []int) error {
 // runner chooses how to run.
 func (s *Store) runner(box Sandbox) runner.Runner {
 	if box.Isolation == IsolationOCI {
-		return oci.Runner{Command: box.Runtime, Flags: box.RuntimeFlags, Log: s.o.Log}
+		return oci.Runner{Command: box.Runtime, Flags: box.RuntimeFlags, Systemd: s.o.CgroupManager == "systemd", Log: s.o.Log}
 	}
 	return native.Runner{Log: s.o.Log, Owners: oneID() && s.own != rootfs.Fail, Devices: s.own == rootfs.Record}
 }
@@ -193,6 +193,10 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err != nil {
 		return nil, err
 	}
+	shared, err := w.confMounts(c.dir)
+	if err != nil {
+		return nil, err
+	}
 	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
 	c.mounts = mounting{w: w, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}}
 	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
@@ -217,7 +221,7 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,
 		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
-		ShmSize: box.Limits.ShmSize, Mounts: overriding(files, c.mounts.list), Devices: box.Devices, OneID: oneID(),
+		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), c.mounts.list), Devices: box.Devices, OneID: oneID(),
 	})
 }
 

@@ -154,6 +154,7 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 		s.Limits.ShmSize = o.Limits.ShmSize
 	}
 	s.CNIConfigDir, s.CNIPluginPath = first(o.CNIConfigDir, s.CNIConfigDir), first(o.CNIPluginPath, s.CNIPluginPath)
+	s.NoPivot = s.NoPivot || o.NoPivot
 	s.Runtime, s.RuntimeFlags = first(o.Runtime, s.Runtime), append(s.RuntimeFlags, o.RuntimeFlags...)
 	return s
 }

@@ -30,7 +30,7 @@ type Workspace struct {
 }
 
 // about is what a command is told of the container it runs in.
-type about struct{ name, id, image, imageID, mountLabel, processLabel string }
+type about struct{ name, id, image, imageID, mountLabel, processLabel, mountsFile string }
 
 // NewWorkspace makes a workspace over a sealed layer ("" for an empty root). The caller seals or discards it.
 func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {

@@ -118,7 +118,7 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 // sandboxTexts is what of a sandbox can change what a command does, one setting each, without those that are not set. How a command
 // is isolated, by what and in which cgroup can not, nor can the host's proxies (decisions.md §2.1).
 func sandboxTexts(box builder.Sandbox) []string {
-	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot, box.CgroupManager = "", "", nil, false, ""
+	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot = "", "", nil, false
 	box.Security.ProcessLabel, box.Security.MountLabel = "", ""
 	box.Limits.CgroupParent, box.Hosts.NoHTTPProxy = "", false
 	box.Security.CapAdd, box.Security.CapDrop = sorted(box.Security.CapAdd), sorted(box.Security.CapDrop)

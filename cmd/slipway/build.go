@@ -122,6 +122,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 		if err := errors.Join(err, box(), sign(), sbom(), repro(), compress(), pull(), kept(), stages(), usage()); err != nil {
 			return err
 		}
+		f.o.Box.NoPivot = g.env.get("NOPIVOT") != ""
 		f.o.Platforms, f.o.Pull.Platform = list, list[0]
 		f.o.DropLabels, f.o.DropAnnotations = !*inheritLabels, !*inheritAnnotations
 		return f.run(ctx, s, args)

@@ -36,6 +36,13 @@ func globalFlags(root *cobra.Command, g *globals) {
 	fs.StringVar(&o.ShortNameAliases, "short-name-alias-conf", "", "short-name alias `file`")
 	fs.StringSliceVar(&o.UIDMap, "userns-uid-map", nil, "default `ctrID:hostID:length` user ID map")
 	fs.StringSliceVar(&o.GIDMap, "userns-gid-map", nil, "default `ctrID:hostID:length` group ID map")
+	fs.Var(oneOf{&o.CgroupManager, []string{"cgroupfs", "systemd"}}, "cgroup-manager", "who makes cgroups for OCI runtimes: `manager` cgroupfs or systemd")
+	fs.StringVar(&o.MountsFile, "default-mounts-file", "", "`file` used instead of the files mounts.conf")
+	fs.StringVar(&g.profile.cpu, "cpu-profile", "", "write a CPU profile to `file`")
+	fs.StringVar(&g.profile.memory, "memory-profile", "", "write a memory profile to `file`")
+	for _, name := range []string{"default-mounts-file", "cpu-profile", "memory-profile"} {
+		_ = fs.MarkHidden(name)
+	}
 	fs.StringVar(&g.logLevel, "log-level", "warn", "log `level`: trace, debug, info, warn, error, fatal, panic")
 	fs.BoolVar(&g.debug, "debug", false, "same as --log-level=debug")
 	_ = fs.MarkHidden("debug")
@@ -55,7 +62,7 @@ func (g *globals) prepare(*cobra.Command, []string) error {
 	g.store.Log = slog.New(logHandler{logrus.StandardLogger()})
 	g.store.Environ = g.env.lookup
 	g.store.TempDir = g.env.plain("TMPDIR")
-	return nil
+	return g.profile.start()
 }
 
 // registryFlags binds how registries are reached.
@@ -258,6 +265,26 @@ func (b *optionalBool) Set(text string) error {
 
 // Type names the value in help texts.
 func (b *optionalBool) Type() string { return "bool" }
+
+// oneOf is the value of a flag that takes certain words only.
+type oneOf struct {
+	p     *string
+	words []string
+}
+
+func (v oneOf) String() string { return "" }
+
+// Type names the value in help texts.
+func (v oneOf) Type() string { return "string" }
+
+// Set takes a word.
+func (v oneOf) Set(text string) error {
+	if !slices.Contains(v.words, text) {
+		return fmt.Errorf("want %s", strings.Join(v.words, " or "))
+	}
+	*v.p = text
+	return nil
+}
 
 // pullPolicy is the value of --pull and --policy.
 type pullPolicy struct{ p *builder.PullPolicy }

@@ -24,6 +24,7 @@ type globals struct {
 	store    builder.StoreOptions
 	logLevel string
 	debug    bool
+	profile  profile
 	env      env
 	in       *os.File
 	helpErr  error // of a request for the help of what isn't there
@@ -41,6 +42,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = errors.Join(err, g.profile.write())
 	if err == nil {
 		err = g.helpErr
 	}

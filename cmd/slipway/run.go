@@ -38,6 +38,7 @@ func newRunCmd(g *globals) *cobra.Command {
 	fs.StringVar(&contextDir, "contextdir", "", "`dir`ectory that bind mounts are taken from")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname alone")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts alone")
+	fs.BoolVar(&o.Sandbox.NoPivot, "no-pivot", g.env.get("NOPIVOT") != "", "move the root instead of pivoting to it, for hosts that run from a ramdisk")
 	fs.StringVar(&o.Sandbox.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
 	fs.StringSliceVar(&o.Sandbox.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
 	fs.StringVarP(&o.User, "user", "u", "", "`user[:group]`")
@@ -131,14 +132,14 @@ func hostSources(list []builder.Mount) {
 	}
 }
 
-// expand reads --env values: K=V as it is, a bare K from the caller's environment, skipped when unset.
+// expand reads --env values: K=V as it is, a bare K, or all that begin as PREFIX*, from the caller's environment.
 func (e env) expand(list []string) []string {
 	var out []string
 	for _, kv := range list {
 		if strings.Contains(kv, "=") {
 			out = append(out, kv)
-		} else if v, ok := e.lookup(kv); ok {
-			out = append(out, kv+"="+v)
+		} else {
+			out = append(out, e.matching(kv)...)
 		}
 	}
 	return out

@@ -27,6 +27,8 @@ type Request struct {
 	// SetGroups is false where the kernel denies it: in a user namespace with one identity.
 	SetGroups bool
 	Mounts    []Mount
+	// NoPivot moves the root over the old one instead of exchanging the two.
+	NoPivot bool
 	// Terminal says that the standard streams are a terminal, which is to control the command.
 	Terminal bool
 	// FirstTree is the descriptor of the first detached mount.

@@ -73,7 +73,25 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 			return b, fmt.Errorf("masking %s: %w", p, err)
 		}
 	}
+	if req.NoPivot {
+		return b, cover(req.Root)
+	}
 	return b, pivot(req.Root)
+}
+
+// cover moves the root over the old one, which stays below, out of reach: the way up from the new root leads to what is
+// mounted uppermost on the old one, the new root itself.
+func cover(dir string) error {
+	if err := unix.Chdir(dir); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("moving the root: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("changing the root: %w", err)
+	}
+	return unix.Chdir("/")
 }
 
 // pivot makes dir the root and lets go of the old one.

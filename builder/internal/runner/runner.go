@@ -20,6 +20,8 @@ type Job struct {
 	Spec *specs.Spec
 	// ID names the container to an OCI runtime; Dir is an empty directory for its use.
 	ID, Dir string
+	// NoPivot moves the root over the old one instead of exchanging the two: the root of a ramdisk cannot be exchanged.
+	NoPivot bool
 	// Trees are mounts that are attached nowhere yet (open_tree(2)). In Spec the path of TreePath stands for one of them, as the
 	// source of a bind mount, the lower directory of an overlay, or a namespace to join.
 	Trees []*os.File

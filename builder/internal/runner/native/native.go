@@ -38,7 +38,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err != nil {
 		return runner.Result{}, err
 	}
-	req.Files, req.Stage, req.FirstTree = j.Files, j.Dir, runchild.FirstTree
+	req.Files, req.Stage, req.FirstTree, req.NoPivot = j.Files, j.Dir, runchild.FirstTree, j.NoPivot
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -33,6 +33,8 @@ import (
 type Runner struct {
 	Command string
 	Flags   []string
+	// Systemd says that cgroups are to be made by systemd, which is refused where one would be made.
+	Systemd bool
 	Log     *slog.Logger
 }
 
@@ -41,6 +43,11 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	command, err := r.command()
 	if err != nil {
 		return runner.Result{}, err
+	}
+	limited := j.Spec.Linux.Resources != nil || j.Spec.Linux.CgroupsPath != ""
+	if r.Systemd && (limited || filepath.Base(command) != "crun") {
+		// It would be told the process's number of the wrong namespace, and move another process.
+		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
 	points, err := mountPoints(j)
 	res := runner.Result{Created: points.Created, Times: points.Times}
@@ -51,8 +58,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err := os.Mkdir(bundle, 0o700); err != nil {
 		return res, err
 	}
-	call := append([]string{command}, r.global(command, j)...)
-	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), Argv: append(slices.Clone(call), "run", "--bundle", bundle, j.ID)}
+	call := append([]string{command}, r.global(command, j, limited)...)
+	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), Argv: append(append(slices.Clone(call), "run", "--bundle", bundle), append(pivoting(j), j.ID)...)}
 	if err := r.describe(req, j); err != nil {
 		return res, err
 	}
@@ -70,10 +77,17 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	return res, err
 }
 
+func pivoting(j runner.Job) []string {
+	if j.NoPivot {
+		return []string{"--no-pivot"}
+	}
+	return nil
+}
+
 // global are the runtime's flags before its command.
-func (r Runner) global(command string, j runner.Job) []string {
+func (r Runner) global(command string, j runner.Job, limited bool) []string {
 	list := []string{"--root", filepath.Join(j.Dir, "state")}
-	if filepath.Base(command) == "crun" && j.Spec.Linux.Resources == nil && j.Spec.Linux.CgroupsPath == "" {
+	if filepath.Base(command) == "crun" && !limited {
 		list = append(list, "--cgroup-manager=disabled") // nothing is limited: no cgroup is needed
 	}
 	for _, f := range r.Flags {
