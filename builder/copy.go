@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -81,25 +81,20 @@ func copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
 		}
 		co.UID, co.GID = &uid, &gid
 	}
-	if o.IgnoreFile != "" {
-		f, err := os.Open(o.IgnoreFile)
-		if err != nil {
-			return co, fmt.Errorf("opening ignore file: %w", err)
-		}
-		defer f.Close()
-		if co.Ignore, err = copier.ParseIgnore(o.IgnoreFile, f); err != nil {
-			return co, fmt.Errorf("%s: %w", o.IgnoreFile, err)
-		}
-	}
-	return co, nil
+	var err error
+	co.Ignore, err = copier.ReadIgnore(o.IgnoreFile)
+	return co, err
 }
+
+// noID is the number that stands for no change of owner; larger ones would be cut off by the kernel, to root's for one.
+const noID = math.MaxUint32
 
 // lookupOwner resolves the value of --chown in the container: numbers need no look-up, a lone number is
 // user and group, a lone name brings the user's primary group, and an unknown name is an error (dockerfile.md §6.5, §19.2).
 func lookupOwner(root *rootfs.Root, chown string) (uid, gid int, err error) {
 	user, group, both := strings.Cut(chown, ":")
-	if n, nerr := strconv.Atoi(user); nerr == nil && !both {
-		return n, n, nil
+	if n, nerr := strconv.ParseUint(user, 10, 32); nerr == nil && n < noID && !both {
+		return int(n), int(n), nil
 	}
 	if user == "" {
 		user = "0"
@@ -122,7 +117,7 @@ func lookupOwner(root *rootfs.Root, chown string) (uid, gid int, err error) {
 func NumericOwner(chown string) bool {
 	user, group, _ := strings.Cut(chown, ":")
 	for _, part := range []string{user, group} {
-		if _, err := strconv.ParseUint(part, 10, 32); err != nil && part != "" {
+		if n, err := strconv.ParseUint(part, 10, 32); part != "" && (err != nil || n >= noID) {
 			return false
 		}
 	}

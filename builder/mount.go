@@ -230,7 +230,7 @@ func pin(root *rootfs.Root, source string, noLinks bool) (*os.File, error) {
 // source opens what mounts are taken from. A root that was opened for this mount is closed with the others.
 func (p *mounting) source(ctx context.Context, from string) (*rootfs.Root, *copier.Ignore, error) {
 	if from == "" {
-		ignore, err := readIgnore(p.o.IgnoreFile)
+		ignore, err := copier.ReadIgnore(p.o.IgnoreFile)
 		return p.o.Context, ignore, err
 	}
 	open := p.o.Open
@@ -242,7 +242,7 @@ func (p *mounting) source(ctx context.Context, from string) (*rootfs.Root, *copi
 		return nil, nil, err
 	}
 	p.undo = append(p.undo, src.Close)
-	ignore, err := readIgnore(src.IgnoreFile)
+	ignore, err := copier.ReadIgnore(src.IgnoreFile)
 	return src.Root, ignore, err
 }
 
@@ -254,22 +254,6 @@ func (s *Store) openImage(ctx context.Context, name string) (MountSource, error)
 	}
 	root, done, err := img.Open()
 	return MountSource{Root: root, Close: done}, err
-}
-
-func readIgnore(name string) (*copier.Ignore, error) {
-	if name == "" {
-		return nil, nil
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("opening ignore file: %w", err)
-	}
-	defer f.Close()
-	ignore, err := copier.ParseIgnore(name, f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return ignore, nil
 }
 
 // ignored tells whether the ignore file hides anything in a source: it is not part of the context then

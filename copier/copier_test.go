@@ -364,17 +364,6 @@ func FuzzChmod(f *testing.F) {
 	})
 }
 
-func FuzzIgnore(f *testing.F) {
-	f.Add("**\n!a/b\n#c", "a/b")
-	f.Fuzz(func(t *testing.T, text, name string) {
-		i, err := ParseIgnore("ignore", strings.NewReader(text))
-		if err != nil || len(name) > 200 || len(text) > 1000 {
-			return
-		}
-		i.Excluded(name)
-	})
-}
-
 // FuzzExtract: no archive writes outside the root, and none makes us panic.
 func FuzzExtract(f *testing.F) {
 	f.Add([]byte("not an archive"))

@@ -143,6 +143,9 @@ func (c *copying) newItem(src *rootfs.Root, m match) (item, error) {
 	return it, nil
 }
 
+// Resolve is a name with all links followed inside the root. It decides nothing about what may be opened.
+func Resolve(root *rootfs.Root, name string) string { return resolve(root, name, true) }
+
 // resolve follows the links of a path by hand, as the ignore file is about what a path leads to. It decides nothing about
 // what may be opened: whatever it returns is opened inside the root.
 func resolve(src *rootfs.Root, name string, last bool) string {

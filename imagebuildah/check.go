@@ -2,9 +2,6 @@ package imagebuildah
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"strings"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/config"
@@ -78,19 +75,9 @@ func (b *build) lint(ctx context.Context) (*lint.Result, error) {
 
 // ignored tells which paths an ignore file excludes; nil when patterns take back, as only the files themselves would say then.
 func ignored(file string) (func(string) bool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("opening ignore file: %w", err)
-	}
-	rules, err := copier.ParseIgnore(file, strings.NewReader(string(text)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if rules == nil || rules.Within("") || strings.HasPrefix(string(text), "!") || strings.Contains(string(text), "\n!") {
-		return nil, nil
+	rules, err := copier.ReadIgnore(file)
+	if err != nil || rules == nil || rules.TakesBack() {
+		return nil, err
 	}
 	return func(name string) bool {
 		if name == "" || name == "." {

@@ -1,17 +1,23 @@
 package source
 
 import (
-	"os"
 	"path/filepath"
+
+	"github.com/slipway-build/slipway/copier"
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // IgnoreFile returns the ignore file of a context directory, empty for none: .containerignore, else
-// .dockerignore (dockerfile.md §7).
+// .dockerignore. Links to it lead nowhere outside of the context (dockerfile.md §7).
 func IgnoreFile(dir string) string {
+	root, err := rootfs.Open(dir, rootfs.Ignore)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
 	for _, name := range []string{".containerignore", ".dockerignore"} {
-		file := filepath.Join(dir, name)
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
-			return file
+		if i, err := root.Stat(name); err == nil && i.IsRegular() {
+			return filepath.Join(dir, copier.Resolve(root, name))
 		}
 	}
 	return ""
