@@ -185,6 +185,9 @@ func (b *build) prepare() (err error) {
 	if err := b.globals(); err != nil {
 		return err
 	}
+	if err := b.epoch(); err != nil {
+		return err
+	}
 	if b.target, err = b.plan.Target(b.o.Target); err != nil {
 		return err
 	}

@@ -10,9 +10,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/imagebuildah/expand"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // from starts the stage: on an earlier stage, an image, or nothing.
@@ -46,6 +49,11 @@ func (st *stage) from(ctx context.Context) error {
 	if st.base != nil {
 		st.top, st.baseRef = st.base.TopLayer(), name
 	}
+	if name, files := b.baseFiles(st.def.Index); files {
+		if err := st.fromFiles(name); err != nil {
+			return err
+		}
+	}
 	st.newFrom = len(st.cfg.History)
 	if b.o.DropLabels {
 		st.cfg.Config.Labels = nil
@@ -63,32 +71,62 @@ func (st *stage) from(ctx context.Context) error {
 	return nil
 }
 
-// baseName is the expanded image of a stage's FROM.
-func (b *build) baseName(i int) (string, error) {
+// baseText is what a stage's FROM names, expanded.
+func (b *build) baseText(i int) (string, error) {
 	st := b.plan.Stages[i]
 	name, err := b.global.Expand(st.BaseName)
 	if err == nil && name == "" {
 		err = fmt.Errorf("base name (%s) should not be blank", st.BaseName)
 	}
-	if i == 0 && b.o.From != "" {
-		name = b.o.From
-	}
-	if n, ok := b.replaced(name); ok && err == nil {
-		ref, image := imageContext(n.value)
-		if !image {
-			err = fmt.Errorf("build context %q is not an image, can not be used for FROM %q", n.value, name)
-		}
-		name = ref
-	}
 	if err != nil {
 		return "", b.plan.At(st.Location, err)
+	}
+	if i == 0 && b.o.From != "" {
+		name = b.o.From
 	}
 	return name, nil
 }
 
+// baseName is the image of a stage's FROM, or the one that --build-context gives in its place.
+func (b *build) baseName(i int) (string, error) {
+	name, err := b.baseText(i)
+	if n, ok := b.replaced(name); ok && err == nil {
+		if ref, image := imageContext(n.value); image {
+			name = ref
+		}
+	}
+	return name, err
+}
+
+// baseFiles is the name of the context that a stage begins with, if --build-context gives one of files, which are all that it gives to the stage
+// (dockerfile.md §11.1).
+func (b *build) baseFiles(i int) (string, bool) {
+	name, err := b.baseText(i)
+	if err != nil {
+		return "", false
+	}
+	n, ok := b.replaced(name)
+	if !ok {
+		return "", false
+	}
+	_, image := imageContext(n.value)
+	return name, !image
+}
+
+// fromFiles has the files of a context copied before anything else.
+func (st *stage) fromFiles(name string) error {
+	cmd, err := plan.Instruction("COPY --from=context . /")
+	if err != nil {
+		return err
+	}
+	cmd.(*instructions.CopyCommand).From = name
+	st.queue = append(st.queue, queued{"", cmd, st.def.Location, 0})
+	return nil
+}
+
 // baseImage is the configuration and the layers that a stage starts with.
 func (b *build) baseImage(ctx context.Context, name string, i int) (*config.Image, *builder.Image, error) {
-	if name == builder.Scratch {
+	if _, files := b.baseFiles(i); name == builder.Scratch || files {
 		p, host := b.o.Pull.Platform, builder.HostPlatform()
 		cfg := config.New(first(p.OS, host.OS), first(p.Arch, host.Arch), p.Variant)
 		return cfg, nil, nil

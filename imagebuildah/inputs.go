@@ -170,13 +170,16 @@ type named struct {
 	open  func() (*Context, error)
 }
 
-// contextName is the name that a context is known by: an image's without what every short name means.
+// contextName is the name that a context is known by: an image's without what every short name means. A platform may follow, "NAME::os/arch".
 func contextName(name string) string {
-	name = strings.ToLower(name)
+	name, platform, _ := strings.Cut(strings.ToLower(name), "::")
+	if platform != "" {
+		platform = "::" + platform
+	}
 	for _, prefix := range []string{"docker.io/library/", "docker.io/"} {
 		name = strings.TrimPrefix(name, prefix)
 	}
-	return strings.TrimSuffix(name, ":latest")
+	return strings.TrimSuffix(name, ":latest") + platform
 }
 
 // imageContext returns the image that a context stands for.
@@ -193,11 +196,14 @@ func imageContext(value string) (string, bool) {
 }
 
 // replaced returns what a name means when --build-context gives it (dockerfile.md §11.1).
-func (j *job) replaced(name string) (named, bool) {
-	if name == builder.Scratch || name == "context" || len(j.contexts) == 0 {
+func (b *build) replaced(name string) (named, bool) {
+	if name == builder.Scratch || name == "context" || len(b.contexts) == 0 {
 		return named{}, false
 	}
-	n, ok := j.contexts[contextName(name)]
+	if n, ok := b.contexts[contextName(name)+"::"+b.platform().String()]; ok {
+		return n, true
+	}
+	n, ok := b.contexts[contextName(name)]
 	return n, ok
 }
 

@@ -66,6 +66,9 @@ func AllPlatforms(ctx context.Context, s *builder.Store, o Options) ([]builder.P
 // bases are the images that the stages which are needed begin with: those for the build's platform, and those for one that FROM names.
 func (b *build) bases() (free, bound []string, err error) {
 	for _, i := range b.needed {
+		if name, files := b.baseFiles(i); files {
+			return nil, nil, fmt.Errorf("build context %q is not an image, can not be used for FROM %q", b.contexts[contextName(name)].value, name)
+		}
 		name, err := b.baseName(i)
 		if err != nil {
 			return nil, nil, err

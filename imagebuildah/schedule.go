@@ -77,6 +77,9 @@ func (j *job) stages(ctx context.Context) error {
 
 // prefetch pulls the base of a stage while others are built. The stage gets the error when it asks for the image.
 func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) error {
+	if _, files := b.baseFiles(i); files {
+		return nil
+	}
 	name, err := b.baseName(i)
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func (b *build) meaning(i int, stages func(int) string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if from.Base == builder.Scratch { // takes no platform from FROM
+		if _, files := b.baseFiles(i); files || from.Base == builder.Scratch { // takes no platform from FROM
 			o.Platform = b.o.Pull.Platform
 		}
 		parts = append(parts, o.Platform.OrHost().String())

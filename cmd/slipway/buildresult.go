@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/builder"
@@ -130,7 +131,8 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 			return err
 		}
 	}
-	if len(f.tags.places) > 0 && len(f.o.Tags) == 0 && f.o.Manifest == "" {
+	elsewhere := len(f.tags.places) > 0 || slices.ContainsFunc(outputs, func(o *output) bool { return o.kind == "cacheonly" })
+	if elsewhere && len(f.o.Tags) == 0 && f.o.Manifest == "" {
 		if err := s.RemoveUnnamed(r.id); err != nil { // it was asked for elsewhere; the steps stay in the cache
 			return err
 		}

@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/term"
 
 	"github.com/slipway-build/slipway/builder"
 )
@@ -17,6 +20,7 @@ import (
 type output struct {
 	kind, dest, name string
 	tar, push        bool
+	compression      builder.Compression
 	to               io.Writer // where dest is "-"
 	registry         builder.Registry
 	report           io.Writer
@@ -30,7 +34,10 @@ func (f *buildFlags) parseOutputs() ([]*output, error) {
 		if err != nil {
 			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
 		}
-		o.to, o.registry, o.report = f.g.out, f.o.Pull.Registry, f.g.err
+		o.to, o.registry, o.report = f.g.out, f.o.Pull.Registry, f.o.Pull.Report
+		if out, ok := f.g.out.(*os.File); o.dest == "-" && ok && term.IsTerminal(int(out.Fd())) {
+			return nil, fmt.Errorf("invalid --output %q: standard output is a terminal", text)
+		}
 		if o.dest == "-" {
 			if f.silent {
 				return nil, fmt.Errorf("invalid --output %q: only one result can go to standard output", text)
@@ -64,6 +71,17 @@ func parseOutput(text string) (*output, error) {
 			o.tar, err = strconv.ParseBool(v)
 		case "push":
 			o.push, err = strconv.ParseBool(v)
+		case "compression":
+			o.compression.Format = v
+			if v == "uncompressed" {
+				o.compression = builder.Compression{Disable: true}
+			}
+		case "compression-level":
+			var level int
+			level, err = strconv.Atoi(v)
+			o.compression.Level = &level
+		case "force-compression":
+			o.compression.Force, err = strconv.ParseBool(v)
 		default:
 			err = fmt.Errorf("unknown key %q", k)
 		}
@@ -86,13 +104,17 @@ func (o *output) check() error {
 		if o.push {
 			return fmt.Errorf("push is for type=image and type=registry")
 		}
+	case "cacheonly":
+		if o.dest != "" || o.push || o.name != "" {
+			return errors.New("type=cacheonly takes nothing else: the result is what the next build finds")
+		}
 	case "image", "registry":
 		o.push = o.push || o.kind == "registry"
 		if o.push && o.name == "" || o.dest != "" {
 			return fmt.Errorf("type=%s takes name=NAME", o.kind)
 		}
 	default:
-		return fmt.Errorf("unknown type %q: want local, tar, oci, docker, image or registry", o.kind)
+		return fmt.Errorf("unknown type %q: want local, tar, oci, docker, image, registry or cacheonly", o.kind)
 	}
 	return nil
 }
@@ -118,7 +140,7 @@ func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	if !o.push {
 		return nil
 	}
-	_, err := s.Push(ctx, r.id, "docker://"+o.name, builder.PushOptions{Registry: o.registry, Report: o.report})
+	_, err := s.Push(ctx, r.id, "docker://"+o.name, builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report})
 	return err
 }
 
@@ -153,7 +175,7 @@ func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error 
 	if name != "" && transport != "dir:" {
 		name = ":" + name
 	}
-	opts := builder.PushOptions{Registry: o.registry, Report: o.report}
+	opts := builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report}
 	if o.dest != "-" {
 		if transport == "dir:" {
 			name = ""
