@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -144,10 +145,30 @@ func (st *stage) remotePiece(ctx context.Context, c *instructions.AddCommand, wo
 		return piece{}, err
 	}
 	p := piece{remote: src, o: o}
-	if c.Checksum != "" {
+	switch {
+	case c.Checksum != "":
 		p.content = "url:" + source.Name(word) + ":" + c.Checksum
+	case !st.b.o.NoLayers: // fetched now: what the server sends decides whether the step is cached
+		var sum string
+		if p.remote, sum, err = st.b.kept(ctx, src); err != nil {
+			return piece{}, err
+		}
+		p.content = "url:" + source.Name(word) + ":" + sum
 	}
 	return p, nil
+}
+
+// kept fetches a file for as long as the build takes, and returns it with its digest.
+func (b *build) kept(ctx context.Context, src source.Source) (source.Source, string, error) {
+	dir, done, err := b.s.Scratch()
+	if err != nil {
+		return nil, "", err
+	}
+	b.mu.Lock()
+	b.closers = append(b.closers, done)
+	b.mu.Unlock()
+	local, sum, err := source.Keep(ctx, src, filepath.Join(dir, "file"))
+	return local, sum.String(), err
 }
 
 // addPiece copies one piece, and tells whether its paths have changed since their digest was made.

@@ -1,0 +1,53 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Keep fetches the single file of a source into a new file on this machine and returns it as a source, with the digest of its bytes: so a
+// build knows what it is about to copy. The caller removes the file.
+func Keep(ctx context.Context, src Source, file string) (_ Source, sum digest.Digest, err error) {
+	in, err := src.Open(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if done := in.Close; done != nil {
+		defer func() { err = errors.Join(err, done()) }()
+	}
+	if in.Body == nil {
+		return nil, "", errors.New("the source is a tree")
+	}
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, "", err
+	}
+	h := digest.SHA256.Digester()
+	_, err = io.Copy(io.MultiWriter(out, h.Hash()), in.Body)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return nil, "", err
+	}
+	in.Body, in.Close = nil, nil
+	return kept{in, file, src.String()}, h.Digest(), nil
+}
+
+type kept struct {
+	Opened
+	file, text string
+}
+
+func (k kept) Open(context.Context) (Opened, error) {
+	f, err := os.Open(k.file)
+	if err != nil {
+		return Opened{}, err
+	}
+	o := k.Opened
+	o.Body, o.Close = f, f.Close
+	return o, nil
+}
+
+func (k kept) String() string { return k.text }
