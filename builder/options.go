@@ -61,6 +61,8 @@ type Registry struct {
 	RetryDelay time.Duration
 	// DecryptionKeys are private keys, FILE[:PASSPHRASE], for layers that are encrypted.
 	DecryptionKeys []string
+	// BlobCache is a directory that keeps the blobs of images that are pulled, and gives them to later pulls and pushes; empty for none.
+	BlobCache string
 	// RemoveSignatures drops signatures instead of copying them.
 	RemoveSignatures bool
 }

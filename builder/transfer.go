@@ -16,8 +16,10 @@ import (
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/pkg/blobcache"
 	"github.com/containers/image/v5/pkg/compression"
 	"github.com/containers/image/v5/signature"
+	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
 
@@ -115,12 +117,33 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	if err := errors.Join(s.permit(src, r, &from), s.permit(dest, r, &to)); err != nil {
 		return nil, err
 	}
+	if dest, src, err = r.cached(dest, src, &to); err != nil {
+		return nil, err
+	}
 	var manifest []byte
 	err = s.retry(ctx, r, func() (err error) {
 		manifest, err = copy.Image(ctx, pc, dest, src, &o)
 		return err
 	})
 	return manifest, err
+}
+
+// cached puts r's cache of blobs between a registry and local storage: what comes is kept, what goes is taken from there as it came.
+func (r Registry) cached(dest, src types.ImageReference, to *types.SystemContext) (_, _ types.ImageReference, err error) {
+	if r.BlobCache == "" {
+		return dest, src, nil
+	}
+	if err := os.MkdirAll(r.BlobCache, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("preparing the cache of blobs: %w", err)
+	}
+	if dest.Transport().Name() == istorage.Transport.Name() {
+		dest, err = blobcache.NewBlobCache(dest, r.BlobCache, types.PreserveOriginal)
+		return dest, src, err
+	}
+	if src.Transport().Name() == istorage.Transport.Name() && !to.OCIAcceptUncompressedLayers {
+		src, err = blobcache.NewBlobCache(src, r.BlobCache, types.Compress)
+	}
+	return dest, src, err
 }
 
 // retry calls f until it succeeds, fails for good, or r's attempts are used up. When no delay is given it doubles from two

@@ -109,6 +109,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")
 	registryFlags(fs, g, &f.o.Pull.Registry)
 	decryptFlag(fs, &f.o.Pull.Registry)
+	blobCacheFlag(fs, &f.o.Pull.Registry)
 	retryFlags(fs, &f.o.Pull.Registry)
 	platforms := platformsFlags(fs, "`os/arch[/variant]` to build for; several give a list")
 	fs.BoolVar(&f.allPlatforms, "all-platforms", false, "build for all platforms that the base images have")

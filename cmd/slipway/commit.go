@@ -56,15 +56,16 @@ func newCommitCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Output.Compression)
+	blobCacheFlag(fs, &o.Registry)
 	encryptFlags(fs, &o.Encrypt)
 	sbom := sbomFlags(fs, &o.SBOM)
-	fs.Var(pullPolicy{&o.SBOM.Pull.Policy}, "pull", "when to pull the scanner of an SBOM: missing, always, newer, never")
-	fs.Lookup("pull").NoOptDefVal = "always"
+	pull := pullFlags(fs, &o.SBOM.Pull.Policy)
+	fs.Lookup("pull").Usage = "when to pull the scanner of an SBOM: missing, always, newer, never"
 	sign := signFlags(fs, g, &o.Sign)
 	repro := reproFlags(fs, g, &o.Output)
 	oldTimes := oldTimeFlags(fs, &o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(compress(), sign(), sbom(), repro(), oldTimes()); err != nil {
+		if err := errors.Join(compress(), sign(), sbom(), pull(), repro(), oldTimes()); err != nil {
 			return err
 		}
 		if o.Output.IdentityLabel == nil {

@@ -73,6 +73,7 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 	registryFlags(fs, g, &f.pull.Registry)
 	fs.BoolVar(&f.pull.Registry.RemoveSignatures, "remove-signatures", false, "ignore signatures of an image that is pulled")
 	decryptFlag(fs, &f.pull.Registry)
+	blobCacheFlag(fs, &f.pull.Registry)
 	_, _ = fs.MarkHidden("remove-signatures"), fs.MarkHidden("decryption-key")
 	retryFlags(fs, &f.pull.Registry)
 	cmd.RunE = g.withStore(f.run)

@@ -148,6 +148,12 @@ func encryptFlags(fs *pflag.FlagSet, e *builder.Encryption) {
 	fs.IntSliceVar(&e.Layers, "encrypt-layer", nil, "encrypt the layer with that `index` only, negative from the end")
 }
 
+// blobCacheFlag binds the directory that keeps blobs of images, for those who pull into ever new storage.
+func blobCacheFlag(fs *pflag.FlagSet, r *builder.Registry) {
+	fs.StringVar(&r.BlobCache, "blob-cache", "", "`dir`ectory that keeps blobs of images for later pulls and pushes")
+	_ = fs.MarkHidden("blob-cache")
+}
+
 // decryptFlag binds the keys for encrypted layers.
 func decryptFlag(fs *pflag.FlagSet, r *builder.Registry) {
 	fs.StringSliceVar(&r.DecryptionKeys, "decryption-key", nil, "`key[:passphrase]` that decrypts layers")

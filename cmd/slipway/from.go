@@ -38,6 +38,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: oci, rootless, chroot")
 	registryFlags(fs, g, &o.Pull.Registry)
 	decryptFlag(fs, &o.Pull.Registry)
+	blobCacheFlag(fs, &o.Pull.Registry)
 	retryFlags(fs, &o.Pull.Registry)
 	platform := platformFlags(fs, &o.Pull.Platform)
 	box := sandboxFlags(fs, &o.Sandbox)

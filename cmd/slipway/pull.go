@@ -31,6 +31,7 @@ func newPullCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	decryptFlag(fs, &o.Registry)
+	blobCacheFlag(fs, &o.Registry)
 	platform := platformFlags(fs, &o.Platform)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
 		if err := platform(); err != nil {
@@ -79,6 +80,7 @@ func newPushCmd(g *globals) *cobra.Command {
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
 	compress := compressionFlags(fs, &o.Compression)
+	blobCacheFlag(fs, &o.Registry)
 	encryptFlags(fs, &o.Encrypt)
 	sign := signFlags(fs, g, &o.Sign)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
