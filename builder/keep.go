@@ -27,7 +27,7 @@ func (s *Store) ContainerOn(ctx context.Context, cfg *config.Image, top string, 
 	}
 	c, err := s.From(ctx, img.ID(), o)
 	if err != nil {
-		return nil, errors.Join(err, s.RemoveUnnamed(img.ID()))
+		return nil, errors.Join(err, s.RemoveUnnamed(ctx, img.ID()))
 	}
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/containers/storage"
 
+	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/state"
 )
 
@@ -182,8 +184,8 @@ func (s *Store) deleteImage(id string) error {
 }
 
 // RemoveUnnamed deletes an image or list that has no name, and the images of the list that have none: what was made on the way to
-// somewhere else. What a container uses stays, and what a list is made of.
-func (s *Store) RemoveUnnamed(id string) error {
+// somewhere else. What a container uses stays, what a list is made of, and the layers: builds find them in the cache.
+func (s *Store) RemoveUnnamed(ctx context.Context, id string) error {
 	img, err := s.Image(id)
 	if err != nil || len(img.Names()) > 0 {
 		return err
@@ -206,12 +208,25 @@ func (s *Store) RemoveUnnamed(id string) error {
 	listed := s.listed(images)
 	for i := range images {
 		if rec := &images[i]; slices.Contains(ids, rec.ID) && !listed[rec.ID] && len(rec.Names) == 0 {
-			if err := s.dropUnnamed(s.image(rec)); err != nil {
+			if err := s.dropRecord(ctx, s.image(rec)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// dropRecord deletes an image and leaves its layers. Storage deletes those that nothing stands on: for as long as that takes
+// something does.
+func (s *Store) dropRecord(ctx context.Context, img *Image) error {
+	if img.TopLayer() == "" {
+		return s.dropUnnamed(img)
+	}
+	w, err := s.NewWorkspace(ctx, img.TopLayer(), config.New("", "", ""), WorkspaceOptions{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.dropUnnamed(img), w.Discard())
 }
 
 // dropUnnamed deletes an image made on the way to somewhere else.

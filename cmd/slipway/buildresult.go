@@ -133,7 +133,7 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 	}
 	elsewhere := len(f.tags.places) > 0 || slices.ContainsFunc(outputs, func(o *output) bool { return o.kind == "cacheonly" })
 	if elsewhere && len(f.o.Tags) == 0 && f.o.Manifest == "" {
-		if err := s.RemoveUnnamed(r.id); err != nil { // it was asked for elsewhere; the steps stay in the cache
+		if err := s.RemoveUnnamed(ctx, r.id); err != nil { // it was asked for elsewhere; the steps stay in the cache
 			return err
 		}
 	}
