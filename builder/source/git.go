@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -30,9 +31,10 @@ type GitOptions struct {
 // A GitSource is the content of a repository at one commit: files 0644 or 0755, directories 0755, without ".git" unless
 // that is asked for (dockerfile.md §6.9).
 type GitSource struct {
-	ref  *GitRef
-	keep bool
-	o    GitOptions
+	ref    *GitRef
+	keep   bool
+	o      GitOptions
+	pinned bool // the commit is what the ref was
 }
 
 // Git is the repository that a word names. Nothing is fetched yet.
@@ -67,15 +69,15 @@ func (g *GitSource) String() string { return g.ref.String() }
 // known before anything is fetched; it returns a text of that.
 func (g *GitSource) Pin(ctx context.Context) (string, error) {
 	commit := g.ref.Ref
-	if len(g.ref.Commit) >= 40 {
-		commit = g.ref.Commit
+	if g.pinned || commit == "" && len(g.ref.Commit) >= 40 {
+		commit = g.ref.Commit // with a ref beside it that must be the same
 	}
 	if len(commit) < 40 || !isCommit(commit) {
 		name := g.ref.Ref
 		if name == "" {
 			name = "HEAD"
 		}
-		out, err := g.git(ctx, "", "ls-remote", "--quiet", "--", g.ref.Remote, name, name+"^{}")
+		out, err := g.git(ctx, "", "ls-remote", "--quiet", "--", g.remote(), name, name+"^{}")
 		if err != nil {
 			return "", err
 		}
@@ -86,7 +88,7 @@ func (g *GitSource) Pin(ctx context.Context) (string, error) {
 	if !strings.HasPrefix(commit, g.ref.Commit) {
 		return "", fmt.Errorf("git source %s: expected commit %s, got %s", g, g.ref.Commit, commit)
 	}
-	g.ref.Commit = commit
+	g.ref.Commit, g.pinned = commit, true
 	return strings.Join([]string{"git", commit, g.ref.Subdir, strconv.FormatBool(g.keep), strconv.FormatBool(g.submodules()), strconv.FormatBool(g.ref.CommitTime)}, " "), nil
 }
 
@@ -133,7 +135,15 @@ func (g *GitSource) Subdir() string { return g.ref.Subdir }
 
 // Clone fetches the repository into dir, which is made. Subdir is a directory there when it returns.
 func (g *GitSource) Clone(ctx context.Context, dir string) error {
+	if g.ref.Ref != "" && g.ref.Commit != "" {
+		if _, err := g.Pin(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := g.git(ctx, "", "init", "--quiet", "--template=", "--", dir); err != nil {
+		return err
+	}
+	if _, err := g.git(ctx, dir, "remote", "add", "origin", g.remote()); err != nil { // what relative submodules are relative to
 		return err
 	}
 	commit, err := g.fetch(ctx, dir)
@@ -183,9 +193,9 @@ func (g *GitSource) fetch(ctx context.Context, dir string) (string, error) {
 	if want == "" {
 		want = "HEAD"
 	}
-	_, err := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--", g.ref.Remote, want)
+	_, err := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--depth=1", "--", g.remote(), want)
 	if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "shallow") { // a server of plain files
-		_, err = g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.ref.Remote, want)
+		_, err = g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.remote(), want)
 	}
 	if err == nil {
 		return g.commit(ctx, dir, "FETCH_HEAD")
@@ -194,7 +204,7 @@ func (g *GitSource) fetch(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	// A commit that is no tip, or abbreviated: everything, then.
-	if _, aerr := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.ref.Remote, "+refs/*:refs/remote/*"); aerr != nil {
+	if _, aerr := g.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--", g.remote(), "+refs/*:refs/remote/*"); aerr != nil {
 		return "", err
 	}
 	commit, cerr := g.commit(ctx, dir, want)
@@ -229,6 +239,7 @@ func (g *GitSource) git(ctx context.Context, dir, verb string, args ...string) (
 	if cmd.Env = gitEnv(g.o.Environ); g.o.Environ == nil {
 		cmd.Env = gitEnv(cmd.Environ())
 	}
+	cmd.Env = append(cmd.Env, g.credentials()...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -240,9 +251,35 @@ func (g *GitSource) git(ctx context.Context, dir, verb string, args ...string) (
 	return stdout.Bytes(), nil
 }
 
+// remote is the URL without what is secret of it: git writes it into the clone, and others see it among a process's arguments.
+func (g *GitSource) remote() string {
+	u, err := url.Parse(g.ref.Remote)
+	if err != nil || u.User == nil || u.Scheme != "http" && u.Scheme != "https" {
+		return g.ref.Remote
+	}
+	u.User = nil
+	return u.String()
+}
+
+// credentials is the environment that makes git use the URL's user and password for its host, also for submodules there.
+func (g *GitSource) credentials() []string {
+	if g.remote() == g.ref.Remote {
+		return nil
+	}
+	u, err := url.Parse(g.ref.Remote)
+	if err != nil {
+		return nil
+	}
+	with, without := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: "/"}, url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
+	return []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url." + with.String() + ".insteadOf", "GIT_CONFIG_VALUE_0=" + without.String()}
+}
+
 // quiet makes one line of what git says, without the credentials of the URL.
 func (g *GitSource) quiet(text string) string {
 	text = strings.ReplaceAll(text, g.ref.Remote, (&GitRef{Remote: g.ref.Remote}).String())
+	if u, err := url.Parse(g.ref.Remote); err == nil && u.User != nil {
+		text = strings.ReplaceAll(text, u.User.String()+"@", "")
+	}
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
@@ -111,9 +112,57 @@ func gitServer(t *testing.T) (url, dir string) {
 		t.Skip("git-http-backend is not installed")
 	}
 	dir = t.TempDir()
-	srv := httptest.NewServer(&cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"}})
+	serve := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"}}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); strings.HasPrefix(r.URL.Path, "/private") && (user != "joe" || password != "se/cret") {
+			w.Header().Set("WWW-Authenticate", "Basic")
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		serve.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	return srv.URL, dir
+}
+
+// Credentials of the URL are used, also for a submodule on the same host, and are neither in what is kept nor in messages.
+func TestGitCredentials(t *testing.T) {
+	t.Parallel()
+	server, dir := gitServer(t)
+	repository(t, dir, "private-lib")
+	repository(t, dir, "private")
+	repo := filepath.Join(dir, "private.git")
+	git(t, repo, "submodule", "--quiet", "add", "../private-lib.git", "lib")
+	git(t, repo, "config", "-f", ".gitmodules", "submodule.lib.url", "../private-lib.git")
+	git(t, repo, "commit", "-qam", "lib")
+	keep := true
+	o, open := gitOptions(t)
+	o.KeepDir = &keep
+	for user, works := range map[string]bool{"joe:se%2Fcret@": true, "joe:wrong@": false, "": false} {
+		g, err := Git(strings.Replace(server, "://", "://"+user, 1)+"/private.git", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := g.Open(context.Background())
+		if err != nil && (works || strings.Contains(err.Error(), "wrong")) || err == nil && !works {
+			t.Errorf("%s: %v", user, err)
+		}
+		if err != nil {
+			continue
+		}
+		if got := listing(t, in.Root); !strings.Contains(got, "lib/file=two") {
+			t.Errorf("no submodule in %s", got)
+		}
+		if out, _ := exec.Command("grep", "-rE", "joe|cret", in.Root.Name()).Output(); len(out) > 0 {
+			t.Errorf("kept: %s", out)
+		}
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if *open != 0 {
+		t.Errorf("%d clones are left", *open)
+	}
 }
 
 // git runs git for making what is served.
