@@ -27,6 +27,7 @@ type globals struct {
 	profile  profile
 	env      env
 	in       *os.File
+	umask    int   // the caller's
 	helpErr  error // of a request for the help of what isn't there
 	out, err io.Writer
 }
@@ -221,9 +222,11 @@ func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 	return text
 }
 
-// withStore runs f with the open store.
+// withStore runs f with the open store. The mask of modes is the family's from here on: storage makes the directories of layers with
+// the caller's, and a stricter one would get into images, as root directories that nobody but root may enter.
 func (g *globals) withStore(f func(ctx context.Context, s *builder.Store, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
+		g.umask = syscall.Umask(0o022)
 		s, err := builder.Open(g.store)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,7 @@ func newUnshareCmd(g *globals) *cobra.Command {
 			defer w.Unmount() //nolint:errcheck // the command's status matters
 			c.Env = append(c.Env, name+"="+dir)
 		}
+		syscall.Umask(g.umask) // the command's is the caller's
 		err := c.Run()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
