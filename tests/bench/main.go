@@ -105,6 +105,9 @@ func operations() []operation {
 	for _, r := range rows() {
 		list = append(list, r)
 	}
+	for _, p := range runs() {
+		list = append(list, p)
+	}
 	for _, h := range heavies() {
 		list = append(list, h)
 	}

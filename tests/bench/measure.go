@@ -54,13 +54,17 @@ type result struct {
 
 // measure runs a row n times, the tools in turn, after one run to warm up.
 func (r row) measure(n int, ours, theirs *tool) (result, error) {
-	res := result{row: r, ours: worst(), theirs: worst()}
+	return prepared{row: r}.measure(n, ours, theirs)
+}
+
+func (p prepared) measure(n int, ours, theirs *tool) (result, error) {
+	res := result{row: p.row, ours: worst(), theirs: worst()}
 	for i := range n + 1 {
-		a, err := ours.run(r.script, r.repeat)
+		a, err := p.once(ours, p.script)
 		if err != nil {
 			return res, fmt.Errorf("ours: %w", err)
 		}
-		b, err := theirs.run(r.script, r.repeat)
+		b, err := p.once(theirs, p.script)
 		if err != nil {
 			return res, fmt.Errorf("peer: %w", err)
 		}
@@ -69,6 +73,20 @@ func (r row) measure(n int, ours, theirs *tool) (result, error) {
 		}
 	}
 	return res, nil
+}
+
+// once is one run of a script, with what is before and after it.
+func (p prepared) once(t *tool, script string) (cost, error) {
+	if p.before != "" {
+		if _, err := t.run(p.before, 1); err != nil {
+			return cost{}, err
+		}
+	}
+	c, err := t.run(script, p.repeat)
+	if err == nil && p.after != "" {
+		_, err = t.run(p.after, 1)
+	}
+	return c, err
 }
 
 func worst() cost {

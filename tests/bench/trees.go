@@ -7,30 +7,29 @@ import (
 	"strings"
 )
 
-// A heavy row copies a large source, made once and shared by both tools. What is before and after it is not measured.
+// A heavy row copies a large source, made once and shared by both tools.
 // The floor is what the same costs with cp, in the same run.
 type heavy struct {
-	row
-	source        string // makes it; $SOURCE is the directory for it
-	before, after string
-	floor         string
-	floorAim      float64 // the largest CPU ratio, ours to the floor's; 0 for none
-	memory        float64 // the most that ours may use, in MB
+	prepared
+	source   string // makes it; $SOURCE is the directory for it
+	floor    string
+	floorAim float64 // the largest CPU ratio, ours to the floor's; 0 for none
+	memory   float64 // the most that ours may use, in MB
 }
 
 // heavies returns the rows of copying, with the aims of its issue.
 func heavies() []heavy {
 	const from, rm = "tool from scratch >ctr", "tool rm $(cat ctr) >/dev/null"
 	return []heavy{
-		{row: row{"copy of 50,000 files, 400 MB", 1, "tool copy -q $(cat ctr) $SOURCE/many /many", 0.35},
+		{prepared: prepared{row{"copy of 50,000 files, 400 MB", 1, "tool copy -q $(cat ctr) $SOURCE/many /many", 0.35}, from, rm},
 			source: "for d in $(seq 250); do mkdir -p many/$d; (cd many/$d; head -c 1638400 /dev/urandom | split -b 8192 -a 3 - f); done",
-			before: from, after: rm, floor: "cp -a $SOURCE/many copied", floorAim: 1.5, memory: 100},
-		{row: row{"copy of a file of 1 GiB", 1, "tool copy -q $(cat ctr) $SOURCE/big /big", 0.3},
-			source: "head -c 1073741824 /dev/urandom >big", before: from, after: rm, floor: "cp -a $SOURCE/big copied", memory: 100},
-		{row: row{"200,000 files, 99% of them ignored", 1, "tool copy -q --contextdir $SOURCE/ctx $(cat ctr) $SOURCE/ctx /ctx", 0.3},
+			floor:  "cp -a $SOURCE/many copied", floorAim: 1.5, memory: 100},
+		{prepared: prepared{row{"copy of a file of 1 GiB", 1, "tool copy -q $(cat ctr) $SOURCE/big /big", 0.3}, from, rm},
+			source: "head -c 1073741824 /dev/urandom >big", floor: "cp -a $SOURCE/big copied", memory: 100},
+		{prepared: prepared{row{"200,000 files, 99% of them ignored", 1, "tool copy -q --contextdir $SOURCE/ctx $(cat ctr) $SOURCE/ctx /ctx", 0.3}, from, rm},
 			source: "mkdir -p ctx/kept; echo ignored >ctx/.dockerignore; (cd ctx/kept; seq 2000 | xargs touch)\n" +
 				"for d in $(seq 198); do mkdir -p ctx/ignored/$d; (cd ctx/ignored/$d; seq 1000 | xargs touch); done",
-			before: from, after: rm, floor: "cp -a $SOURCE/ctx/kept copied", memory: 100},
+			floor: "cp -a $SOURCE/ctx/kept copied", memory: 100},
 	}
 }
 
@@ -49,7 +48,7 @@ func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
 	for i := range n + 1 {
 		var costs [3]cost
 		for k, t := range []*tool{ours, theirs} {
-			c, err := h.once(t, script)
+			c, err := h.once(t, script(h.script))
 			if err != nil {
 				return res, fmt.Errorf("%s: %w", filepath.Base(t.program), err)
 			}
@@ -67,17 +66,6 @@ func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
 		}
 	}
 	return res, nil
-}
-
-func (h heavy) once(t *tool, script func(string) string) (cost, error) {
-	if _, err := t.run(h.before, 1); err != nil {
-		return cost{}, err
-	}
-	c, err := t.run(script(h.script), 1)
-	if err == nil {
-		_, err = t.run(h.after, 1)
-	}
-	return c, err
 }
 
 // floorText says how a row compares with cp, empty where it was not measured.
