@@ -31,6 +31,7 @@ type stage struct {
 	cmdSet  bool
 	touched bool // an instruction has been executed
 	newFrom int  // the first history entry of this build
+	own     int  // the first history entry of this stage
 	work    *builder.Workspace
 	part    *part // where it prints
 	queue   []queued
@@ -50,6 +51,7 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		return b.plan.At(st.def.Location, &StepError{st.def.SourceCode, err})
 	}
 	st.used(start)
+	st.own = len(st.cfg.History)
 	defer func() {
 		if st.work != nil {
 			if derr := st.work.Discard(); err == nil {
@@ -172,7 +174,7 @@ func (st *stage) seal(ctx context.Context) error {
 		return err
 	}
 	st.work, st.top = nil, l.ID
-	for i := len(st.cfg.History) - 1; i >= st.newFrom; i-- {
+	for i := len(st.cfg.History) - 1; i >= st.own; i-- {
 		st.cfg.History[i].EmptyLayer = i != len(st.cfg.History)-1
 	}
 	created := l.Created

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -97,6 +99,27 @@ func (g *globals) pruneCache(ctx context.Context, s *builder.Store, limit builde
 	}
 	fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", len(steps), units.HumanSize(float64(freed)))
 	return err
+}
+
+// fullDisk tells who has run out of space what a prune would give back (decisions.md §2.5). Children report in words only.
+func (g *globals) fullDisk(s *builder.Store, err error) error {
+	if err == nil || !errors.Is(err, syscall.ENOSPC) && !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		return err
+	}
+	uses, uerr := s.DiskUse()
+	if uerr != nil {
+		return err
+	}
+	var free int64
+	for _, u := range uses {
+		if u.Kind == "Build cache" || u.Kind == "Cache mounts" {
+			free += u.Reclaimable
+		}
+	}
+	if free == 0 {
+		return fmt.Errorf("%w; \"%s system df\" shows what takes space", err, g.program)
+	}
+	return fmt.Errorf("%w; \"%s prune\" would free %s of build cache", err, g.program, units.HumanSize(float64(free)))
 }
 
 func newSystemCmd(g *globals) *cobra.Command {

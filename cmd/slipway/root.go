@@ -232,6 +232,6 @@ func (g *globals) withStore(f func(ctx context.Context, s *builder.Store, args [
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		return f(cmd.Context(), s, args)
+		return g.fullDisk(s, f(cmd.Context(), s, args))
 	}
 }
