@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 export GOFLAGS     := -mod=readonly
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo image test lint bench fuzz docs install setup arm64
+.PHONY: help build demo image test lint conformance bench fuzz docs install setup arm64
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ lint: ## gofmt, go vet, staticcheck, the structural test, go mod verify (and gol
 	$(GO) test $(TAGS) ./internal/archtest
 	$(GO) mod verify
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo "golangci-lint is not installed: its extra checks are skipped"; fi
+
+conformance: build ## build the conformance cases with other tools too: PEERS="buildah docker", as root (README there)
+	@for peer in $(or $(PEERS),buildah docker); do echo "== $$peer"; \
+	SLIPWAY_BIN=$(CURDIR)/bin/slipway SLIPWAY_CONFORMANCE_PEER=$$peer $(GO) test $(TAGS) -v -timeout 2h -run "TestPeer$$" ./tests/conformance || exit 1; done
 
 bench: build ## measure beside Debian's buildah, write docs/benchmarks.md (CHECK=1 fails on a missed aim)
 	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) run $(TAGS) ./tests/bench -write docs/benchmarks.md $(if $(CHECK),-check)

@@ -2,11 +2,11 @@ package conformance
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -18,78 +18,69 @@ type outcome struct {
 	code   int
 	output string // stdout and stderr
 	img    *builder.Image
-	err    error // of the check itself
+	config []byte // of an image that has no layers and is not in the store
+	err    error  // of the check itself
 }
 
 // A builderTool builds Dockerfiles into the lab's store.
 type builderTool interface {
-	prepare(l *lab) error
-	// command builds context with the Dockerfile in it; fetch brings the image into the store.
+	prepare(t *testing.T, l *lab) error
+	// command builds context with the Dockerfile in it; fetch brings the image into the store, or returns the configuration
+	// of one that can't be there.
 	command(l *lab, c *testcase, context string) []string
-	fetch(l *lab, c *testcase) error
+	fetch(l *lab, c *testcase) (config []byte, err error)
+	// history is the form in which an entry ("L text", "E text") can be compared with what is expected.
+	history(entry string) string
+	// leaves are what commands leave behind that is only mounted on.
+	leaves() []string
+	// version is the tool's.
+	version(l *lab) string
 }
 
 // peers are the tools that cases can be compared with.
 func peers() map[string]builderTool {
-	return map[string]builderTool{"buildah": buildah{}, "docker": docker{}}
+	return map[string]builderTool{"buildah": buildah{}, "docker": &docker{}}
 }
 
 // slipway is what is tested.
 type slipway struct{}
 
-func (slipway) prepare(*lab) error { return nil }
+func (slipway) prepare(*testing.T, *lab) error { return nil }
 
 func (slipway) command(l *lab, c *testcase, context string) []string {
 	return append(append([]string{l.store.Bin, "bud", "-t", c.name}, c.args...), context)
 }
 
-func (slipway) fetch(*lab, *testcase) error { return nil }
+func (slipway) fetch(*lab, *testcase) ([]byte, error) { return nil, nil }
+
+func (slipway) history(entry string) string { return entry }
+
+func (slipway) leaves() []string { return nil }
+
+func (slipway) version(*lab) string { return "" }
 
 // buildah is Debian's, on the same store.
 type buildah struct{}
 
-func (buildah) prepare(*lab) error {
+func (buildah) prepare(*testing.T, *lab) error {
 	_, err := exec.LookPath("buildah")
 	return err
 }
 
 func (buildah) command(l *lab, c *testcase, context string) []string {
-	argv := []string{"buildah", "--root", l.store.Root, "--runroot", l.store.RunRoot, "--storage-driver", "overlay", "bud", "--layers", "--isolation", "chroot", "-t", c.name}
+	argv := []string{"buildah", "--root", l.store.Root, "--runroot", l.store.RunRoot, "--storage-driver", "overlay", "bud", "--layers", "--isolation", "chroot", "--format", "docker",
+		"--identity-label=false", "-t", c.name}
 	return append(append(argv, c.args...), context)
 }
 
-func (buildah) fetch(*lab, *testcase) error { return nil }
+func (buildah) fetch(*lab, *testcase) ([]byte, error) { return nil, nil }
 
-// docker is `docker build` through a daemon that runs already: DOCKER_HOST names it.
-type docker struct{}
+func (buildah) history(entry string) string { return entry }
 
-func (docker) prepare(l *lab) error {
-	host := os.Getenv("DOCKER_HOST")
-	if host == "" {
-		return errors.New("DOCKER_HOST must name a daemon (README.md says how to start one)")
-	}
-	l.store.Extra = append(l.store.Extra, "DOCKER_HOST="+host, "DOCKER_BUILDKIT="+os.Getenv("DOCKER_BUILDKIT"))
-	file := filepath.Join(l.store.Dir, "base.tar")
-	l.store.Slipway("push", "-q", "base", "docker-archive:"+file+":base:latest")
-	l.store.Run("docker", "load", "-i", file)
-	return nil
+func (buildah) leaves() []string {
+	return []string{"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run"}
 }
-
-func (docker) command(_ *lab, c *testcase, context string) []string {
-	return append(append([]string{"docker", "build", "--network", "none", "-t", c.name}, c.args...), context)
-}
-
-func (docker) fetch(l *lab, c *testcase) error {
-	file := filepath.Join(l.store.Dir, c.name+".tar")
-	defer os.Remove(file)
-	if _, stderr, err := l.store.Try("docker", "save", "-o", file, c.name); err != nil {
-		return fmt.Errorf("docker save: %w: %s", err, stderr)
-	}
-	if _, stderr, err := l.store.Try(l.store.Bin, "pull", "-q", "docker-archive:"+file); err != nil {
-		return fmt.Errorf("pull: %w: %s", err, stderr)
-	}
-	return nil
-}
+func (buildah) version(l *lab) string { return strings.Fields(l.store.Run("buildah", "--version"))[2] }
 
 // build builds a case.
 func (l *lab) build(c *testcase) (out outcome) {
@@ -114,9 +105,9 @@ func (l *lab) build(c *testcase) (out outcome) {
 		return out
 	}
 	if out.err = err; err == nil {
-		out.err = l.tool.fetch(l, c)
+		out.config, out.err = l.tool.fetch(l, c)
 	}
-	if out.err == nil && !strings.Contains(strings.Join(c.args, " "), "--check") {
+	if out.err == nil && out.config == nil && !strings.Contains(strings.Join(c.args, " "), "--check") {
 		out.img, out.err = l.b.Image(c.name)
 	}
 	return out

@@ -183,7 +183,7 @@ func (l *lab) unlike(t *testing.T, a, b string) []string {
 		}
 		configs[i] = doc.Config
 	}
-	diff := trees[0].changes(trees[1])
+	diff := trees[0].changes(trees[1], nil)
 	if !bytes.Equal(configs[0], configs[1]) {
 		diff = append(diff, fmt.Sprintf("config %s, not %s", configs[0], configs[1]))
 	}

@@ -3,7 +3,6 @@ package conformance
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -164,5 +163,3 @@ func lay(dir string, f []string) error {
 	}
 	return errors.New("unknown")
 }
-
-func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }

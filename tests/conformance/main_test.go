@@ -1,7 +1,7 @@
 // Package conformance builds the Dockerfiles of cases/*.txtar with the slipway binary and compares trees,
 // configurations, histories and errors with what the cases expect. README.md explains their form. The expectations
 // say what the Dockerfile language means, whoever builds: with SLIPWAY_CONFORMANCE_PEER=buildah or =docker the same cases go
-// through that tool as well, and what it does otherwise is listed.
+// through that tool as well (peer_test.go).
 package conformance
 
 import (
@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -53,30 +51,6 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// TestPeer builds the cases with another tool and lists, by section, where it differs from the expectations. To differ
-// is no failure: the language has changed since the peer's version.
-func TestPeer(t *testing.T) {
-	p := peers()[os.Getenv("SLIPWAY_CONFORMANCE_PEER")]
-	if p == nil {
-		t.Skip("SLIPWAY_CONFORMANCE_PEER=buildah or docker builds the cases with that tool too")
-	}
-	harness.Need(t, "root")
-	all := corpus(t)
-	l := newLab(t, all, p)
-	same, bySection := 0, map[string][]string{}
-	for _, c := range all {
-		if diff := l.judge(t, c); len(diff) > 0 {
-			bySection[c.section] = append(bySection[c.section], c.name+": "+strings.Join(diff, "; "))
-		} else {
-			same++
-		}
-	}
-	for _, section := range slices.Sorted(mapKeys(bySection)) {
-		t.Logf("%s:\n  %s", section, strings.Join(bySection[section], "\n  "))
-	}
-	t.Logf("%d of %d cases are the same", same, len(all))
-}
-
 // A lab is a store in which cases are built, each once.
 type lab struct {
 	store *harness.Store
@@ -108,8 +82,8 @@ func newLab(t *testing.T, all []*testcase, tool builderTool) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tool.prepare(l); err != nil {
-		t.Fatal(err)
+	if err := tool.prepare(t, l); err != nil {
+		t.Skip(err)
 	}
 	for _, c := range all {
 		l.byID[c.name] = c
