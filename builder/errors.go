@@ -31,6 +31,9 @@ type ExitError struct {
 	// Code is the exit status the program should end with (cli.md §4): the command's own, 1 for a
 	// command ended by a signal or that could not be started, 125 for an unlisted 0.
 	Code int
+	// Shell, if not 0, is what a shell would say instead of Code: 128 and the signal, 126 for what cannot be executed, 127
+	// for what is not there.
+	Shell int
 	// Err tells more when the status alone does not.
 	Err error
 }

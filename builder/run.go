@@ -74,26 +74,42 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 	})
 	if err != nil {
 		if ctx.Err() == nil && res.Code == 0 && res.Signal == 0 {
-			return &ExitError{Code: runError(err), Err: fmt.Errorf("running %q: %w", argv[0], err)}
+			return runError(fmt.Errorf("running %q: %w", argv[0], w.remedied(err)))
 		}
 		return err
 	}
 	return exitError(res, o.ValidExitCodes)
 }
 
-// runError is the status for a command that could not be run: 1 when it is the command's own fault, as
-// the family has it, else 125 (cli.md §4).
-func runError(err error) int {
+// runError gives a command that could not be run its status: 1 when it is the command's own fault, as the family has it,
+// else 125 (cli.md §4).
+func runError(err error) *ExitError {
 	var own *runner.CommandError
-	if errors.As(err, &own) {
-		return 1
+	switch {
+	case !errors.As(err, &own):
+		return &ExitError{Code: 125, Err: err}
+	case errors.Is(err, unix.ENOENT):
+		return &ExitError{Code: 1, Shell: 127, Err: err}
 	}
-	return 125
+	return &ExitError{Code: 1, Shell: 126, Err: err}
+}
+
+// remedied adds what to do about a program that this machine cannot execute (decisions.md §3.13).
+func (w *Workspace) remedied(err error) error {
+	if !errors.Is(err, unix.ENOEXEC) {
+		return err
+	}
+	host := HostPlatform()
+	if arch := w.cfg.Architecture; arch != "" && arch != host.Arch {
+		return fmt.Errorf("%w: it is for %s and this machine is %s: install an emulator for it (qemu-user-static and binfmt-support on Debian), or take the image for --platform %s/%s",
+			err, arch, host.Arch, host.OS, host.Arch)
+	}
+	return fmt.Errorf("%w: it is neither a program for this machine (%s) nor a script whose first line (#!) names one", err, host.Arch)
 }
 
 func exitError(res runner.Result, valid []int) error {
 	if res.Signal != 0 {
-		return &ExitError{Code: 1, Err: fmt.Errorf("command was ended by signal %d (%s)", res.Signal, unix.SignalName(unix.Signal(res.Signal)))}
+		return &ExitError{Code: 1, Shell: 128 + res.Signal, Err: fmt.Errorf("command was ended by signal %d (%s)", res.Signal, unix.SignalName(unix.Signal(res.Signal)))}
 	}
 	if len(valid) == 0 {
 		valid = []int{0}

@@ -54,7 +54,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	if !errors.As(err, &silent) {
 		fmt.Fprintf(stderr, "Error: %s\n", oneLine(suggest(g, root, cmd, err)))
 	}
-	return exitCode(err)
+	return exitCode(err, g.env.own("EXIT_CODES") == "shell")
 }
 
 // newRoot is the tree of commands: of the one that args call, or of all where they name none. Making them all costs

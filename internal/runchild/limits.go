@@ -94,18 +94,27 @@ func lookup(req *Request) (string, error) {
 			return full, nil
 		}
 	}
-	return "", fmt.Errorf("executable file %q not found in $PATH", name)
+	return "", notInPath(name)
 }
+
+// notInPath is the name of a command that no directory of PATH has.
+type notInPath string
+
+func (n notInPath) Error() string {
+	return fmt.Sprintf("executable file %q not found in $PATH", string(n))
+}
+
+func (n notInPath) Unwrap() error { return unix.ENOENT }
 
 func executable(name string) error {
 	st, err := os.Stat(name)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: no such file or directory", name)
+		return fmt.Errorf("%s: %w", name, unix.ENOENT)
 	case st.IsDir():
-		return fmt.Errorf("%s: is a directory", name)
+		return fmt.Errorf("%s: %w", name, unix.EISDIR)
 	case st.Mode()&0o111 == 0:
-		return fmt.Errorf("%s: permission denied", name)
+		return fmt.Errorf("%s: %w", name, unix.EACCES)
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ func Main() int {
 	if err != nil {
 		rep.Error = err.Error()
 		rep.Command = errors.Is(err, errCommand)
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			rep.Errno = int(errno)
+		}
 	}
 	if enc.Encode(rep) != nil || err != nil {
 		return 1

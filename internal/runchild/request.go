@@ -83,8 +83,9 @@ type Limit struct {
 // Report is what the child says: first of its preparations, then of the command's end.
 type Report struct {
 	Error string `json:",omitempty"`
-	// Command says that the error is the command's own: it is not there, or cannot be executed.
+	// Command says that the error is the command's own: it is not there, or cannot be executed. Errno is what the kernel said.
 	Command bool   `json:",omitempty"`
+	Errno   int    `json:",omitempty"`
 	Created []Stub `json:",omitempty"`
 	Times   []Time `json:",omitempty"`
 	Done    bool   `json:",omitempty"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -68,10 +69,17 @@ type Result struct {
 	Times   []runchild.Time
 }
 
-// A CommandError says that the command is not there or cannot be executed: all else was in order.
-type CommandError struct{ Text string }
+// A CommandError says that the command is not there or cannot be executed: all else was in order. Errno is why, 0 if that is
+// not known.
+type CommandError struct {
+	Text  string
+	Errno syscall.Errno
+}
 
 func (e *CommandError) Error() string { return e.Text }
+
+// Is compares with why.
+func (e *CommandError) Is(target error) bool { return e.Errno != 0 && e.Errno == target }
 
 // A Runner runs jobs. Nothing of the job is left running when Run returns; cancelling ctx kills it. An
 // error means that the command could not be started or watched.

@@ -115,7 +115,7 @@ func converse(w io.WriteCloser, r io.Reader, req *runchild.Request) (runner.Resu
 	}
 	res.Created, res.Times = ready.Created, ready.Times
 	if ready.Command {
-		return res, &runner.CommandError{Text: ready.Error}
+		return res, &runner.CommandError{Text: ready.Error, Errno: syscall.Errno(ready.Errno)}
 	}
 	if ready.Error != "" {
 		return res, errors.New(ready.Error)
