@@ -9,7 +9,6 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/imagebuildah/expand"
-	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // sharing is a stage that means the same for several platforms, as one that cross-compiles up to the point where it is told for
@@ -69,13 +68,12 @@ func (b *build) meaning(i int, stages func(int) string) (string, error) {
 		}
 		parts = append(parts, o.Platform.OrHost().String())
 	}
-	refs := from.Refs
 	for _, m := range b.o.Mounts {
-		if m.From != "" {
-			refs = append(refs, plan.Ref{Name: m.From})
+		if m.From != "" { // which may be a stage that nobody has waited for
+			parts = append(parts, "mount for "+platform)
 		}
 	}
-	for _, r := range refs {
+	for _, r := range from.Refs {
 		if n, ok := b.replaced(r.Name); ok {
 			if _, image := imageContext(n.value); !image {
 				continue
