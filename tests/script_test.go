@@ -3,30 +3,13 @@
 package tests
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-// run prepares the binary once for all scripts.
-func run(m *testing.M) int {
-	h, err := harness.New()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	scripts = h
-	code := m.Run()
-	if err := h.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, "cleaning up:", err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, &scripts)) }
 
 // scripts is set by TestMain before any test runs.
 var scripts *harness.Harness

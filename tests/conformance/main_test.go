@@ -16,25 +16,10 @@ import (
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, &shared)) }
 
 // shared is set by TestMain before any test runs.
 var shared *harness.Harness
-
-func run(m *testing.M) int {
-	h, err := harness.New()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	shared = h
-	code := m.Run()
-	if err := h.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, "cleaning up:", err)
-		return 1
-	}
-	return code
-}
 
 // TestCases builds every case with slipway. All share one store, and with it one base image.
 func TestCases(t *testing.T) {

@@ -61,6 +61,21 @@ func New() (*Harness, error) {
 	return h, os.Chmod(h.Bin, 0o755)
 }
 
+// Main is the TestMain of a package: it puts a harness into h, runs the tests, and returns their exit code.
+func Main(m *testing.M, h **Harness) int {
+	var err error
+	if *h, err = New(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := (*h).Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "cleaning up:", err)
+		return 1
+	}
+	return code
+}
+
 // Close removes everything that scripts left, mounts included.
 func (h *Harness) Close() error {
 	Unmount(h.Dir)
