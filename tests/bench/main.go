@@ -74,16 +74,11 @@ func run(n int, check bool, file, only string) error {
 		fmt.Println(res.String() + floorText(res))
 		results = append(results, res)
 	}
-	if strings.Contains(oneIDRow().title(), only) {
-		res, err := measureOneID(n, h)
-		if err != nil {
-			return fmt.Errorf("%s: %w", oneIDRow().title(), err)
-		}
-		if res != nil {
-			fmt.Println(res)
-			results = append(results, *res)
-		}
+	more, err := measureOneID(selected(oneIDRows(), only), n, h)
+	if err != nil {
+		return err
 	}
+	results = append(results, more...)
 	if file != "" {
 		if err := os.WriteFile(file, []byte(document(results, n, peer)), 0o644); err != nil {
 			return err

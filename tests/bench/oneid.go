@@ -6,15 +6,26 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
-// oneIDRow is a build whose RUN steps install packages, make a user and give files away. Both sides are Slipway: the first
-// as a user with one id, where a supervisor answers for owners, the peer as a user with ranges, where the kernel does.
-func oneIDRow() row {
-	return row{"apt build with one id; peer: Slipway with id ranges", 1, "tool bud -q --no-cache ctx >/dev/null", 1.3}
+// oneIDRows are builds whose RUN steps give files away: one installs packages and makes a user, one does nothing else, many times. Both
+// sides are Slipway: the first as a user with one id, where a supervisor answers for owners, the peer as a user with ranges, where the
+// kernel does.
+func oneIDRows() []row {
+	return []row{
+		{"apt build with one id; peer: Slipway with id ranges", 1, "tool bud -q --no-cache ctx >/dev/null", 1.3},
+		{"chown -R, find -user, cp -a of 5,000 files with one id; peer: with id ranges", 1, "tool bud -q --no-cache -f ctx/Dockerfile.chown ctx >/dev/null", 0},
+	}
+}
+
+// selected are the rows whose names contain text.
+func selected(rows []row, text string) []row {
+	return slices.DeleteFunc(rows, func(r row) bool { return !strings.Contains(r.name, text) })
 }
 
 const oneIDDockerfile = `FROM debian-base
@@ -23,11 +34,18 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cr
 RUN useradd -m joe && chown -R joe /srv && cp -a /etc /srv/etc
 `
 
-// measureOneID measures that row; a machine without the test users or mmdebstrap skips it.
-func measureOneID(n int, h *harness.Harness) (*result, error) {
+const chownDockerfile = `FROM debian-base
+RUN mkdir /m && cd /m && seq 5000 | split -l 1 -a 4 && chown -R 5:6 . && find . -user 5 >/found && cp -a . /copy
+`
+
+// measureOneID measures such rows; a machine without the test users or mmdebstrap skips them.
+func measureOneID(rows []row, n int, h *harness.Harness) ([]result, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
 	for _, name := range []string{"users", "newuidmap", "mmdebstrap", "setpriv"} {
 		if ok, err := harness.Condition(name); err != nil || !ok {
-			fmt.Printf("SKIP: %s: needs %s\n", oneIDRow().name, name)
+			fmt.Printf("SKIP: %s: needs %s\n", rows[0].name, name)
 			return nil, err
 		}
 	}
@@ -51,8 +69,16 @@ slipway push -q --disable-compression debian-base oci:%s/layout:latest; chmod -R
 	if err != nil {
 		return nil, err
 	}
-	res, err := oneIDRow().measure(min(n, 2), ours, theirs)
-	return &res, err
+	var results []result
+	for _, r := range rows {
+		res, err := r.measure(min(n, 2), ours, theirs)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.name, err)
+		}
+		fmt.Println(res)
+		results = append(results, res)
+	}
+	return results, nil
 }
 
 // asUser makes the directory of a user's tool, with the base image in its store.
@@ -67,8 +93,10 @@ func asUser(h *harness.Harness, name, layout string) (*tool, error) {
 	if err := os.MkdirAll(dir+"/ctx", 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(dir+"/ctx/Dockerfile", []byte(oneIDDockerfile), 0o644); err != nil {
-		return nil, err
+	for name, text := range map[string]string{"Dockerfile": oneIDDockerfile, "Dockerfile.chown": chownDockerfile} {
+		if err := os.WriteFile(dir+"/ctx/"+name, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	uid, err := strconv.Atoi(u.Uid)
 	if err != nil {

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,11 +81,17 @@ slipway push -q --disable-compression made oci:$3:latest
 
 const podDockerfile = `FROM debian-base AS base
 ENV DEBIAN_FRONTEND=noninteractive
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cron iputils-ping >/dev/null 2>&1
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cron iputils-ping sudo rsync libcap2-bin >/dev/null 2>&1
 RUN useradd -m -u 1234 joe && adduser --quiet --system --group --home /srv/svc svc && su joe -c 'mkdir -p ~/.config/x; ln -s x ~/.config/y; umask 027; echo secret >~/mine'
 COPY --chown=joe:svc app /srv/app
 RUN chown -R svc:33 /srv/svc && mknod /srv/null c 1 3 && mkfifo /srv/pipe && chown 7:8 /srv/pipe && install -o joe -g svc -m 6755 /usr/bin/id /srv/id
 RUN cp -a /home/joe /srv/joe && tar -C /home -cf - joe | tar -C /mnt -xpf - && find /srv -user joe | sort >/srv/joes
+RUN usermod -aG sudo joe && echo 'joe ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/joe && \
+  su joe -c 'cd; sudo id -u; sudo -u svc id -un; id -un; sudo touch roots; touch joes; sudo chown svc roots; stat -c "%U %a" roots joes' >/srv/sudo 2>/dev/null
+RUN mkdir /many && cd /many && seq 300 | split -l 1 -a 3 && chown -R joe:sudo . && rsync -aX ./ /rsynced/ && cp -a . /copied && su joe -c 'cp -a /etc/passwd /tmp; rsync -a /rsynced /tmp'; true
+RUN install -o 1234 -g 5678 -m 4711 /bin/true /srv/t && setcap cap_net_bind_service=ep /srv/t && cp -a /srv/t /srv/t2 && getcap /srv/t >/srv/cap
+RUN install -d -o joe -g 33 -m 2775 /srv/d && touch /srv/d/by-root && su joe -c 'touch /srv/d/by-joe; mkdir /srv/d/sub; echo touch /srv/d/new | newgrp sudo'
+RUN perl -e '$> = 1234; open F, ">/tmp/perl"; close F; $> = 0; $) = "77 77"; mkdir "/tmp/perls"; chown 9, 9, "/tmp/perls"'
 USER joe
 WORKDIR /home/joe/work
 RUN echo $(id -un) $(stat -c %U /etc/shadow) $(find /home/joe -not -user joe | wc -l) >report
@@ -92,7 +99,8 @@ FROM base
 COPY --from=base --chown=99 /srv/app /opt/app
 `
 
-// podTree describes what an image has, by name: everything that a build as somebody else could get wrong.
+// podTree describes what an image has, by name: everything that a build as somebody else could get wrong. What steps saw, they
+// wrote below /srv: there the content counts too.
 func podTree(t *testing.T, layout string) map[string]string {
 	t.Helper()
 	img, err := tree.Read(layout)
@@ -102,6 +110,9 @@ func podTree(t *testing.T, layout string) map[string]string {
 	m := map[string]string{}
 	for _, f := range tree.Merge(img.Layers...) {
 		m[f.Name] = fmt.Sprintf("%c %04o %d:%d %d,%d %s %x", f.Type, f.Mode&0o7777, f.UID, f.GID, f.Major, f.Minor, f.Link, f.Xattrs["security.capability"])
+		if strings.HasPrefix(f.Name, "srv/") {
+			m[f.Name] += fmt.Sprintf(" %x", sha256.Sum256(f.Data))
+		}
 	}
 	return m
 }

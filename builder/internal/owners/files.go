@@ -39,6 +39,10 @@ func (c *call) opened(fd int) (*file, error) {
 	f.meant, f.recorded = c.s.record(f)
 	if !f.recorded {
 		f.meant = rootfs.Override{UID: int(f.st.Uid), GID: int(f.st.Gid), Mode: f.st.Mode & 0o7777}
+		if f.st.Mode&unix.S_IFMT == unix.S_IFSOCK { // bind(2) made it for somebody: servers set its permissions next
+			who := c.who()
+			f.meant.UID, f.meant.GID = int(who.uid.fs), int(who.gid.fs)
+		}
 	}
 	return f, nil
 }

@@ -246,6 +246,7 @@ func attributesTarget() {
 func TestSockets(t *testing.T) {
 	expect(t, supervised(t, "sockets", t.TempDir(), everything), `
 pair 1 0:0
+permissions of a server's <nil>
 client 77:78 true
 groups [5 6]
 too small numerical result out of range 8
@@ -253,6 +254,7 @@ too small numerical result out of range 8
 }
 
 func socketsTarget() {
+	runtime.LockOSThread()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	must(err)
 	cred, err := unix.GetsockoptUcred(pair[0], unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -262,6 +264,9 @@ func socketsTarget() {
 	must(err)
 	must(unix.Bind(s, &unix.SockaddrUnix{Name: "/w/socket"}))
 	must(unix.Listen(s, 1))
+	_, _ = unix.SetfsuidRetUid(9)
+	fmt.Println("permissions of a server's", unix.Chmod("/w/socket", 0o770))
+	_, _ = unix.SetfsuidRetUid(0)
 	cmd := &exec.Cmd{Path: "/target", Args: []string{"/target"}, Env: []string{targetVar + "=connect"}, Stdout: os.Stdout}
 	out, err := cmd.StdinPipe()
 	must(err)
