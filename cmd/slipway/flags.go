@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,29 @@ func (g *globals) prepare(*cobra.Command, []string) error {
 	g.store.Log = slog.New(logHandler{logrus.StandardLogger()})
 	g.store.Environ = g.env.lookup
 	g.store.TempDir = g.env.plain("TMPDIR")
+	if err := g.runtimeDir(); err != nil {
+		return err
+	}
 	return g.profile.start()
+}
+
+// runtimeDir gives libraries a directory for run-time files where they would find none, and fail although they were told where the
+// storage is: no XDG_RUNTIME_DIR, no /run/user, and no place for temporary files, as in a pod whose root is read-only.
+func (g *globals) runtimeDir() error {
+	if g.store.RunRoot == "" || g.env.plain("XDG_RUNTIME_DIR") != "" {
+		return nil
+	}
+	if d, err := os.MkdirTemp("", "slipway-"); err == nil {
+		return os.Remove(d)
+	}
+	dir, err := filepath.Abs(g.store.RunRoot)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("preparing --runroot: %w", err)
+	}
+	return os.Setenv("XDG_RUNTIME_DIR", dir)
 }
 
 // registryFlags binds how registries are reached.
