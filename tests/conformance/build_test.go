@@ -68,7 +68,7 @@ func (buildah) prepare(*testing.T, *lab) error {
 }
 
 func (buildah) command(l *lab, c *testcase, context string) []string {
-	argv := []string{"buildah", "--root", l.store.Root, "--runroot", l.store.RunRoot, "--storage-driver", "overlay", "bud", "--layers", "--isolation", "chroot", "--format", "docker",
+	argv := []string{"buildah", "--root", l.store.Root, "--runroot", l.store.RunRoot, "--storage-driver", "overlay", "bud", "--layers", "--no-cache", "--isolation", "chroot", "--format", "docker",
 		"--identity-label=false", "-t", c.name}
 	return append(append(argv, c.args...), context)
 }
