@@ -43,6 +43,8 @@ func ParseVolume(text string) (Mount, error) { return mounts.Volume(text) }
 // by a descriptor before it is used, so that nobody can put something else in its place (CVE-2024-1753, CVE-2024-11218).
 type mounting struct {
 	w     *Workspace
+	root  *rootfs.Root // the container's
+	label string       // for what is made for the command
 	o     RunOptions
 	user  spec.User
 	dir   string // working directory of the command
@@ -97,21 +99,7 @@ func (p *mounting) one(ctx context.Context, m Mount) error {
 	case "ssh":
 		return p.agent(m)
 	}
-	options := append([]string{"nosuid", "nodev"}, m.Options...)
-	if m.Size > 0 {
-		options = append(options, fmt.Sprintf("size=%d", m.Size))
-	}
-	if m.Mode != nil {
-		options = append(options, fmt.Sprintf("mode=%o", *m.Mode))
-	}
-	if m.ReadOnly {
-		options = append(options, "ro")
-	}
-	if m.Has("tmpcopyup") {
-		return errors.New("tmpcopyup is not supported")
-	}
-	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "tmpfs", Source: "tmpfs", Options: options})
-	return nil
+	return p.memory(ctx, m)
 }
 
 // close takes back what the mounts needed.

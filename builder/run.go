@@ -214,7 +214,8 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 		return nil, err
 	}
 	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
-	c.mounts = mounting{w: w, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}}
+	_, mountLabel := c.labels()
+	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}}
 	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
 		return nil, err
 	}
@@ -229,7 +230,7 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err != nil {
 		return nil, err
 	}
-	processLabel, mountLabel := c.labels()
+	processLabel, _ := c.labels()
 	return spec.Generate(spec.Input{
 		SELinux: selinux.GetEnabled(), AppArmor: apparmor(), AppArmorLoaded: apparmorLoaded, ProcessLabel: processLabel, MountLabel: mountLabel,
 		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
