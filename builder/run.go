@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/builder/internal/runner/oci"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // Run runs a command in the container (containers.md §8). A command that ends with a status that is not among the
@@ -153,7 +154,8 @@ func (c *commanded) close() error {
 // start runs the job on the caller's streams, or on a terminal of its own.
 func (c *commanded) start(ctx context.Context, job runner.Job) (runner.Result, error) {
 	std := c.o.Stdio
-	job.Stdin, job.Stdout, job.Stderr = std.In, std.Out, std.Err
+	job.Stdin = std.In
+	job.Stdout, job.Stderr = relayed(std.Out, std.Err, c.box.Isolation == IsolationOCI || c.mounts.user.UID != 0)
 	if c.tty != nil {
 		if err := c.tty.connect(std); err != nil {
 			return runner.Result{}, err
@@ -239,6 +241,7 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
 		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), c.mounts.list), Devices: box.Devices, OneID: oneID(),
+		UserNamespace: userns.Current() != userns.Root,
 	})
 }
 

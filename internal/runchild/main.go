@@ -72,6 +72,7 @@ func start(req *Request) (Report, int, error) {
 	if err != nil {
 		return rep, 0, fmt.Errorf("%w%w", errCommand, err)
 	}
+	givePipes(req)
 	if err := attrs.set(); err != nil {
 		return rep, 0, err
 	}
@@ -88,6 +89,16 @@ func start(req *Request) (Report, int, error) {
 		return rep, 0, fmt.Errorf("%wstarting %q: %w", errCommand, req.Argv[0], err)
 	}
 	return rep, pid, nil
+}
+
+// givePipes lets the command open its streams again (/dev/stdout), where they are pipes. They cannot be given by who is not root.
+func givePipes(req *Request) {
+	for fd := range 3 {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO && st.Uid != req.UID {
+			_ = unix.Fchown(fd, int(req.UID), int(req.GID))
+		}
+	}
 }
 
 // errCommand marks errors that are the command's own. It has no words.

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -21,6 +22,10 @@ func kernelMounts(in Input) []specs.Mount {
 	list = append(list, ipcMounts(in)...)
 	list = append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
+	if in.UserNamespace && in.HostNetwork {
+		list = slices.DeleteFunc(list, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/sys") })
+		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rslave", "nosuid", "noexec", "nodev", "ro"}})
+	}
 	if in.Insecure {
 		for i := range list {
 			list[i].Options = slices.DeleteFunc(list[i].Options, func(o string) bool { return o == "ro" })

@@ -53,6 +53,8 @@ type Input struct {
 	// Resources are limits that need a cgroup, below CgroupParent.
 	Resources    Resources
 	CgroupParent string
+	// UserNamespace says that the caller is root of one only: the kernel shows it no sysfs of a network that is not its own.
+	UserNamespace bool
 	// OneID says that only one identity is mapped: the group of terminals is not there.
 	OneID bool
 	// Arch is the processor, a GOARCH; empty is this machine's.

@@ -64,6 +64,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, err
 	}
 	r.Log.Debug("starting OCI runtime", "command", command, "bundle", bundle)
+	defer keepOwners(j.Stdin, j.Stdout, j.Stderr)()
 	res.Code, err = start(ctx, req, j)
 	if err != nil || ctx.Err() != nil {
 		del := &runchild.RuntimeRequest{HideUnified: req.HideUnified, Argv: append(call, "delete", "--force", j.ID)}
