@@ -33,11 +33,10 @@ type Conf struct {
 		HostAddress  string   `toml:"host_containers_internal_ip"`
 	} `toml:"containers"`
 	Engine struct {
-		CompressionFormat string  `toml:"compression_format"`
-		CompressionLevel  *int    `toml:"compression_level"`
-		AddCompression    Strings `toml:"add_compression"`
-		Retry             *int    `toml:"retry"`
-		RetryDelay        string  `toml:"retry_delay"`
+		CompressionFormat string `toml:"compression_format"`
+		CompressionLevel  *int   `toml:"compression_level"`
+		Retry             *int   `toml:"retry"`
+		RetryDelay        string `toml:"retry_delay"`
 	} `toml:"engine"`
 }
 
