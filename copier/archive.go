@@ -14,7 +14,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/copier/untar"
@@ -131,7 +130,7 @@ func isArchive(r io.Reader) bool {
 	return err == nil || errors.Is(err, io.ErrUnexpectedEOF) // a long header's data is cut off
 }
 
-var magics = map[string]string{"\x1f\x8b": "gzip", "BZh": "bzip2", "\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd": "zstd"}
+var magics = map[string]string{"\x1f\x8b": "gzip", "BZh": "bzip2", xzMagic: "xz", "\x28\xb5\x2f\xfd": "zstd"}
 
 // decompress looks at the first bytes and returns the uncompressed stream. The caller calls done.
 func decompress(r *bufio.Reader) (body io.Reader, done func(), err error) {
@@ -147,7 +146,7 @@ func decompress(r *bufio.Reader) (body io.Reader, done func(), err error) {
 		case "bzip2":
 			body = bzip2.NewReader(r)
 		case "xz":
-			body, err = xz.ReaderConfig{DictCap: 64 << 20}.NewReader(r)
+			body, err = newXZ(r)
 		case "zstd":
 			var z *zstd.Decoder
 			if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20)); err == nil {
