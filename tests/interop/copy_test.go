@@ -153,6 +153,7 @@ func differences() map[string]string {
 		"6.3 implicit parents have no symbolic mode":         "buildah has octal modes only (§6.6)",
 		"6.3 file over directory":                            conflict,
 		"6.3 directory over file":                            conflict,
+		"6.4 absurd times":                                   "nanoseconds since 1970 in 64 bits end in 2262, and buildah's times wrap around there",
 		"6.4 attributes of users and capabilities":           "buildah 1.28 leaves out attributes of directories, and empty ones",
 		"6.4 attributes that are not the file's stay behind": "attributes that steer overlayfs and storage mean something else in a layer (security.md, A)",
 		"6.9 --chown is about members too":                   "buildah gives archives their own owners; §6.4 has --chown for all of it",
