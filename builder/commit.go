@@ -33,6 +33,9 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		return nil, err
 	}
 	defer hold.Close()
+	if err := c.afterKilled(); err != nil {
+		return nil, err
+	}
 	if o.SBOM.On() {
 		files, done, err := c.scan(ctx, nil, o.SBOM)
 		if err != nil {

@@ -46,7 +46,7 @@ func (s *Store) container(rec *storage.Container) (*Container, error) {
 		return nil, fmt.Errorf("reading container %s: %w", rec.ID, translate(err))
 	}
 	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir}
-	c.s, c.layer, c.mount = s, rec.LayerID, rec.ID
+	c.s, c.layer, c.mount, c.notes = s, rec.LayerID, rec.ID, dir
 	err = c.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = c.adopt(rec)

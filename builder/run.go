@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/selinux/go-selinux"
@@ -70,8 +67,13 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		}
 		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
 		job.Connect = c.connect(c.hostname(), job.ID)
+		made, err := w.madeFor()
+		if err != nil {
+			return err
+		}
+		job.Made = made.add
 		res, err = c.start(ctx, job)
-		return errors.Join(err, removeStubs(root, res))
+		return errors.Join(err, made.remove(root))
 	})
 	if err != nil {
 		if ctx.Err() == nil && res.Code == 0 && res.Signal == 0 {
@@ -354,55 +356,4 @@ func hardLimit(resource int) uint64 {
 		return unix.RLIM_INFINITY
 	}
 	return l.Max
-}
-
-// removeStubs takes away what the run made to mount on, if it is still empty, through descriptors below the root and
-// never through links that the command may have put there (CVE-2024-23652). Directories then have the times again that they
-// had before the run, or that the command gave them.
-func removeStubs(root *rootfs.Root, res runner.Result) error {
-	times := map[string]time.Time{}
-	for _, t := range res.Times {
-		i, err := root.Lstat(t.Path)
-		switch {
-		case err != nil || !i.IsDir(): // the command removed it
-		case i.Mtime.Equal(t.After):
-			times[t.Path] = t.Mtime
-		default:
-			times[t.Path] = i.Mtime
-		}
-	}
-	for _, s := range slices.Backward(res.Created) {
-		if err := removeStub(root, s.Path, s.Dir); err != nil {
-			return fmt.Errorf("removing mount point %s: %w", s.Path, err)
-		}
-	}
-	for _, name := range slices.Backward(slices.Sorted(maps.Keys(times))) {
-		d, err := root.Dir(name)
-		if err != nil {
-			continue // it was made for the run
-		}
-		err = d.Utimes(".", times[name])
-		d.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func removeStub(root *rootfs.Root, name string, dir bool) error {
-	parent, err := root.Dir(path.Dir(name))
-	if err != nil {
-		return nil //nolint:nilerr // the command removed it
-	}
-	defer parent.Close()
-	if dir {
-		err = parent.Rmdir(path.Base(name))
-	} else if i, lerr := parent.Lstat(path.Base(name)); lerr == nil && i.IsRegular() && i.Size == 0 {
-		err = parent.Unlink(path.Base(name))
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
-		return nil
-	}
-	return err
 }

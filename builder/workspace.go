@@ -25,6 +25,7 @@ type Workspace struct {
 	about about
 	o     WorkspaceOptions
 	alive *flock.Lock
+	notes string // the directory where commands that can meet here note what they make; "" where they cannot
 	// defaults says that the sandbox lacks the host's defaults yet.
 	defaults bool
 }

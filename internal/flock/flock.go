@@ -72,6 +72,10 @@ func same(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
+// Only makes a shared lock exclusive. When others have it too it returns ErrLocked, and the lock is lost: of several that try at
+// the same time the last one gets it.
+func (l *Lock) Only() error { return flock(l.f, syscall.LOCK_EX|syscall.LOCK_NB) }
+
 // Close unlocks.
 func (l *Lock) Close() error { return l.f.Close() }
 

@@ -58,7 +58,7 @@ func start(req *Request) (Report, int, error) {
 		return Report{}, 0, err
 	}
 	b, err := buildRoot(req)
-	rep := Report{Created: b.points.Created, Times: b.points.Times}
+	rep := Report{Stubs: b.points.Stubs}
 	if err != nil {
 		return rep, 0, err
 	}

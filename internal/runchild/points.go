@@ -13,8 +13,7 @@ import (
 
 // Points makes what is to be mounted on in a root file system, and remembers what it made.
 type Points struct {
-	Created []Stub
-	Times   []Time
+	Stubs
 	root    *rootfs.Root
 	mounted uint64 // the mount that the root file system is
 }
@@ -89,6 +88,9 @@ func (p *Points) make(name string, dir bool) (next string, err error) {
 			err = f.Close()
 		}
 	}
+	if errors.Is(err, fs.ErrExist) { // made by another command in this container a moment ago
+		return name, nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -103,15 +105,4 @@ func (p *Points) make(name string, dir bool) (next string, err error) {
 	p.Created = append(p.Created, Stub{name, dir})
 	p.touched(Time{path.Clean(up), before.Mtime, after.Mtime})
 	return "", nil
-}
-
-// touched notes the times of a directory, once.
-func (p *Points) touched(t Time) {
-	for i, known := range p.Times {
-		if known.Path == t.Path {
-			p.Times[i].After = t.After
-			return
-		}
-	}
-	p.Times = append(p.Times, t)
 }

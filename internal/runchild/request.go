@@ -84,13 +84,37 @@ type Limit struct {
 type Report struct {
 	Error string `json:",omitempty"`
 	// Command says that the error is the command's own: it is not there, or cannot be executed. Errno is what the kernel said.
-	Command bool   `json:",omitempty"`
-	Errno   int    `json:",omitempty"`
+	Command bool `json:",omitempty"`
+	Errno   int  `json:",omitempty"`
+	Stubs
+	Done   bool `json:",omitempty"`
+	Exit   int  `json:",omitempty"`
+	Signal int  `json:",omitempty"`
+}
+
+// Stubs are what was made in a root file system only to mount on, in order, and the times of the directories it was made in.
+type Stubs struct {
 	Created []Stub `json:",omitempty"`
 	Times   []Time `json:",omitempty"`
-	Done    bool   `json:",omitempty"`
-	Exit    int    `json:",omitempty"`
-	Signal  int    `json:",omitempty"`
+}
+
+// Add adds what was made after these.
+func (s *Stubs) Add(more Stubs) {
+	s.Created = append(s.Created, more.Created...)
+	for _, t := range more.Times {
+		s.touched(t)
+	}
+}
+
+// touched notes the times of a directory, once.
+func (s *Stubs) touched(t Time) {
+	for i, known := range s.Times {
+		if known.Path == t.Path {
+			s.Times[i].After = t.After
+			return
+		}
+	}
+	s.Times = append(s.Times, t)
 }
 
 // Stub is a file or directory that was made only to mount on.

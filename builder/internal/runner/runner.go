@@ -31,6 +31,8 @@ type Job struct {
 	// Connect, if not nil, connects the new network namespace that process pid has, before anything runs in it. What it returns
 	// is called when everything has ended.
 	Connect func(ctx context.Context, pid int) (done func() error, err error)
+	// Made is told once, as soon as it is known, what was made in the root file system only to mount on. The caller removes it.
+	Made func(Stubs)
 	// Stdin nil is /dev/null.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
@@ -43,6 +45,9 @@ func (j Job) Connected(ctx context.Context, pid int) (done func() error, err err
 	}
 	return j.Connect(ctx, pid)
 }
+
+// Stubs are what was made only to mount on.
+type Stubs = runchild.Stubs
 
 // File is a file that exists in memory only: a secret. It is read-only.
 type File = runchild.File
@@ -64,9 +69,6 @@ func TreeIndex(name string) (int, bool) {
 type Result struct {
 	// Code is the exit status; Signal is not 0 if a signal ended the command.
 	Code, Signal int
-	// Created and Times are what was made in the root file system only to mount on, in order; the caller removes it.
-	Created []runchild.Stub
-	Times   []runchild.Time
 }
 
 // A CommandError says that the command is not there or cannot be executed: all else was in order. Errno is why, 0 if that is

@@ -88,7 +88,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	sup.start(cmd.Process.Pid, r.Log)
-	res, err := converse(in.w, out.r, req)
+	res, err := converse(in.w, out.r, req, j.Made)
 	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
 		err = fmt.Errorf("running the command: %w", werr)
 	}
@@ -101,7 +101,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 }
 
 // converse sends the request and reads both reports.
-func converse(w io.WriteCloser, r io.Reader, req *runchild.Request) (runner.Result, error) {
+func converse(w io.WriteCloser, r io.Reader, req *runchild.Request, made func(runner.Stubs)) (runner.Result, error) {
 	err := json.NewEncoder(w).Encode(req)
 	w.Close()
 	if err != nil {
@@ -113,7 +113,7 @@ func converse(w io.WriteCloser, r io.Reader, req *runchild.Request) (runner.Resu
 	if err := dec.Decode(&ready); err != nil {
 		return res, fmt.Errorf("process 1 ended early: %w", err)
 	}
-	res.Created, res.Times = ready.Created, ready.Times
+	made(ready.Stubs)
 	if ready.Command {
 		return res, &runner.CommandError{Text: ready.Error, Errno: syscall.Errno(ready.Errno)}
 	}

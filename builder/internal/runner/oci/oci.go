@@ -50,7 +50,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
 	points, err := mountPoints(j)
-	res := runner.Result{Created: points.Created, Times: points.Times}
+	j.Made(points.Stubs)
+	var res runner.Result
 	if err != nil {
 		return res, err
 	}
