@@ -16,7 +16,7 @@ import (
 )
 
 // From makes a working container of an image, pulling it as o.Pull says; [Scratch] is the empty image
-// (containers.md §4). It does not run ONBUILD triggers. If anything fails no container is left.
+// (containers.md §4). ONBUILD triggers are not run: see imagebuildah.Trigger. If anything fails no container is left.
 func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Container, error) {
 	var img *Image
 	if image != Scratch && image != "" {

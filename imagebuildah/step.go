@@ -290,7 +290,7 @@ func (st *stage) single(ctx context.Context, s *step) error {
 		}
 		st.work = w
 	}
-	if err := st.work.Configure(func(i *config.Image) error { *i = *s.cfg.Clone(); return nil }); err != nil {
+	if err := st.work.Configure(is(s.cfg)); err != nil {
 		return err
 	}
 	if err := s.do(st.work); err != nil {

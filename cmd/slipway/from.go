@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/imagebuildah"
 )
 
 func newFromCmd(g *globals) *cobra.Command {
@@ -16,6 +17,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use: "from [flags] IMAGE", Short: "Create a working container of an image, or of nothing (scratch)",
+		Long: "ONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
 		Example: "  from alpine\n  from --name work docker://registry.example/app:1\n  from scratch",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
@@ -58,6 +60,11 @@ func newFromCmd(g *globals) *cobra.Command {
 		c, err := s.From(ctx, args[0], o)
 		if err != nil {
 			return err
+		}
+		// ONBUILD triggers may look for files: here
+		err = imagebuildah.Trigger(ctx, s, c, imagebuildah.Options{Context: ".", Pull: o.Pull, Box: o.Sandbox, Out: g.err, Err: g.err, Quiet: quiet, Log: g.store.Log})
+		if err != nil {
+			return errors.Join(err, c.Remove())
 		}
 		if cidfile != "" {
 			if err := writeFile(cidfile, c.ID()); err != nil {

@@ -24,6 +24,8 @@ func newMountCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "mount [flags] [CONTAINER...]", Short: "Mount working containers, or list what is mounted",
 		Example: "  m=$(PROGRAM mount work)\n  mount --json"}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().Bool("notruncate", true, "print names whole, as always")
+	_ = cmd.Flags().MarkHidden("notruncate")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if os.Geteuid() != 0 && !userns.Entered() && g.store.Driver != "vfs" {
 			return fmt.Errorf("cannot mount using driver %s in rootless mode. You need to run it in a `%s unshare` session", first(g.store.Driver, "overlay"), g.program)
