@@ -56,6 +56,10 @@ func (i *Image) Digest() digest.Digest { return i.rec.Digest }
 // Digests are those of all manifests the image is known under.
 func (i *Image) Digests() []digest.Digest { return i.rec.Digests }
 
+// Named is the name that the image has by what the user typed, else one that contains it, else its first one; "" if it has none
+// (containers.md §5).
+func (i *Image) Named(typed string) string { return bestName(&i.rec, strings.TrimPrefix(typed, "docker://")) }
+
 // Names are full references, "registry/repository:tag".
 func (i *Image) Names() []string { return i.rec.Names }
 
@@ -185,8 +189,12 @@ func localNames(names []string) ([]string, error) {
 	return full, nil
 }
 
-// bestName is the image's name that contains what the user typed, else its first one (containers.md §5).
+// bestName is the name that an image has by what the user typed, else the one that contains it, else its first one
+// (containers.md §5).
 func bestName(rec *storage.Image, typed string) string {
+	if names := namesTyped(rec, typed); len(names) > 0 {
+		return names[0]
+	}
 	for _, n := range rec.Names {
 		if typed != "" && strings.Contains(n, typed) {
 			return n

@@ -71,10 +71,17 @@ type Removed struct {
 	Untagged, Deleted []string
 }
 
-// RemoveImage removes a name from an image, and the image with it when that was its last one; an image
-// given by ID is deleted if it has one name at most. force deletes an ID with several names and our own containers
-// that use the image; containers of other tools are never touched. The error is ErrNoImage or ErrImageInUse.
-func (s *Store) RemoveImage(nameOrID string, force bool) (Removed, error) {
+// RemoveOptions says what may go with an image.
+type RemoveOptions struct {
+	// Names are all the names of an image given by ID; without, one that has several stays.
+	Names bool
+	// Containers are our own working containers that use the image; those of other tools are never touched.
+	Containers bool
+}
+
+// RemoveImage removes a name from an image, and the image with it when that was its last one; an image given by ID is deleted.
+// The error is ErrNoImage or ErrImageInUse.
+func (s *Store) RemoveImage(nameOrID string, o RemoveOptions) (Removed, error) {
 	rec, err := s.findImage(nameOrID)
 	if err != nil {
 		return Removed{}, err
@@ -83,10 +90,10 @@ func (s *Store) RemoveImage(nameOrID string, force bool) (Removed, error) {
 	if len(typed) > 0 && len(rec.Names) > len(typed) {
 		return Removed{Untagged: typed}, translate(s.st.RemoveNames(rec.ID, typed))
 	}
-	if len(typed) == 0 && len(rec.Names) > 1 && !force {
+	if len(typed) == 0 && len(rec.Names) > 1 && !o.Names {
 		return Removed{}, fmt.Errorf("unable to delete image %q by ID with more than one tag (%s): use force removal", rec.ID, strings.Join(rec.Names, ", "))
 	}
-	if err := s.freeImage(rec, force); err != nil {
+	if err := s.freeImage(rec, o.Containers); err != nil {
 		return Removed{}, err
 	}
 	_, between, err := s.Dangling()

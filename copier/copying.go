@@ -73,7 +73,7 @@ func (c *copying) mkdirAll(name string) (d *rootfs.Dir, existed bool, err error)
 	uid, gid := c.owner(rootfs.Info{})
 	d, err = c.dst.MkdirAll(name, c.chmod.parents(), uid, gid)
 	if errors.Is(err, unix.ENOTDIR) {
-		err = fmt.Errorf("destination %s already exists but is not a directory", name)
+		err = fmt.Errorf("destination %s already exists but is not a directory", strings.TrimSuffix(name, "/"))
 	}
 	return d, false, err
 }

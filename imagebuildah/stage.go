@@ -328,8 +328,8 @@ func (st *stage) baseAnnotations() {
 		return
 	}
 	st.cfg.Annotations["org.opencontainers.image.base.digest"] = st.base.Digest().String()
-	if names := st.base.Names(); len(names) > 0 {
-		st.cfg.Annotations["org.opencontainers.image.base.name"] = names[0]
+	if name := st.base.Named(st.baseRef); name != "" {
+		st.cfg.Annotations["org.opencontainers.image.base.name"] = name
 	}
 }
 

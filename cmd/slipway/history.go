@@ -61,7 +61,7 @@ func newHistoryCmd(g *globals) *cobra.Command {
 }
 
 func historyTable(w io.Writer, rows []historyRow, noTrunc, noheading bool) error {
-	tw := tabwriter.NewWriter(w, 8, 2, 3, ' ', 0)
+	tw := tabwriter.NewWriter(w, 0, 2, 3, ' ', 0)
 	if !noheading {
 		fmt.Fprintln(tw, "CREATED\tCREATED BY\tSIZE\tCOMMENT")
 	}

@@ -168,7 +168,7 @@ func sizeText(n int64) string {
 }
 
 func (f *imagesFlags) table(w io.Writer, rows []imageRow) error {
-	tw := tabwriter.NewWriter(w, 8, 2, 3, ' ', 0)
+	tw := tabwriter.NewWriter(w, 0, 2, 3, ' ', 0)
 	line := func(r imageRow) {
 		cells := []string{r.Name, r.Tag}
 		if f.digests {

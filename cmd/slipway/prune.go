@@ -62,7 +62,7 @@ func (g *globals) pruneImages(s *builder.Store, all, force bool) error {
 				return err
 			}
 		}
-		if err := g.remove(names, func(id string) (builder.Removed, error) { return s.RemoveImage(id, force || all) }); err != nil || all {
+		if err := g.remove(names, func(id string) (builder.Removed, error) { return s.RemoveImage(id, builder.RemoveOptions{Names: true, Containers: force}) }); err != nil || all {
 			return err
 		}
 	}

@@ -94,7 +94,7 @@ func newRmiCmd(g *globals) *cobra.Command {
 			if strings.HasPrefix(name, "docker://") {
 				return s.RemoveRemote(ctx, name, force, r)
 			}
-			return s.RemoveImage(name, force)
+			return s.RemoveImage(name, builder.RemoveOptions{Names: all || force, Containers: force})
 		})
 	})
 	return cmd

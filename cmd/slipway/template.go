@@ -24,13 +24,13 @@ func parseTemplate(format string) (*template.Template, error) {
 
 // writeTemplate prints a template for each row, in columns; "table " in front asks for headings.
 func writeTemplate[T any](w io.Writer, format string, rows []T, headings map[string]string) error {
-	format = strings.ReplaceAll(format, `\t`, "\t")
+	format = strings.NewReplacer(`\t`, "\t", "}} {{", "}}\t{{").Replace(format) // a blank between fields begins a column
 	format, table := strings.CutPrefix(format, "table ")
 	t, err := parseTemplate(format)
 	if err != nil {
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 8, 2, 3, ' ', 0)
+	tw := tabwriter.NewWriter(w, 0, 2, 3, ' ', 0)
 	if table {
 		if err := t.Execute(tw, headings); err != nil {
 			return err
