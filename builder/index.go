@@ -163,7 +163,7 @@ func (s *Store) storeIndex(x *Index, names []string) (*Index, error) {
 	})
 	if err == nil && len(names) > 0 {
 		if err = s.st.AddNames(rec.ID, names); err != nil {
-			err = errors.Join(err, s.deleteImage(rec.ID))
+			err = errors.Join(err, s.deleteRecord(rec.ID))
 		}
 	}
 	if err == nil {
@@ -182,7 +182,7 @@ func (s *Store) RemoveIndex(nameOrID string) (Removed, error) {
 	if err != nil {
 		return Removed{}, err
 	}
-	if err := s.deleteImage(x.rec.ID); err != nil {
+	if err := s.deleteRecord(x.rec.ID); err != nil {
 		return Removed{}, err
 	}
 	return Removed{Untagged: x.rec.Names, Deleted: []string{x.rec.ID}}, nil

@@ -233,9 +233,6 @@ func (s *Store) removeStep(step CachedStep) error {
 	return nil
 }
 
-// young is the age up to which a layer without an image may be one that somebody is pulling right now.
-const young = time.Hour
-
 // removeOrphans removes the layers of a base image that was deleted before the steps on it: nothing stands on them any more.
 func (s *Store) removeOrphans(id string) error {
 	for id != "" {
@@ -243,7 +240,7 @@ func (s *Store) removeOrphans(id string) error {
 		if err != nil {
 			return nil //nolint:nilerr // gone already
 		}
-		if _, ours := s.madeByBuild(rec); ours || rec.ReadOnly || s.o.Now().Sub(rec.Created) < young {
+		if _, ours := s.madeByBuild(rec); ours || rec.ReadOnly {
 			return nil
 		}
 		if err := s.st.DeleteLayer(id); err != nil {
@@ -406,7 +403,6 @@ func (s *Store) DiskUse() ([]Use, error) {
 		cachedID[step.ID] = true
 		cached.Size += step.Size
 	}
-	cached.Reclaimable = cached.Size
 	writable := map[string]bool{}
 	used := map[string]bool{}
 	for i := range containers {
@@ -416,17 +412,45 @@ func (s *Store) DiskUse() ([]Use, error) {
 			ofContainers.Size += n
 		}
 	}
+	left := leftBases(layers, images, steps)
 	for i := range layers {
-		if !cachedID[layers[i].ID] && !writable[layers[i].ID] {
+		switch id := layers[i].ID; {
+		case left[id]:
+			cached.Size += layers[i].UncompressedSize
+		case !cachedID[id] && !writable[id]:
 			ofImages.Size += layers[i].UncompressedSize
 		}
 	}
+	cached.Reclaimable = cached.Size
 	ofImages.Reclaimable = reclaimable(layers, images, used)
 	for _, dir := range dirs {
 		mounts.Size += treeSize(filepath.Join(dir, "data"))
 	}
 	mounts.Reclaimable = mounts.Size
 	return []Use{ofImages, ofContainers, cached, mounts}, nil
+}
+
+// leftBases are the layers of deleted images that only cached steps stand on.
+func leftBases(layers []storage.Layer, images []storage.Image, steps []CachedStep) map[string]bool {
+	parent := make(map[string]string, len(layers))
+	for i := range layers {
+		parent[layers[i].ID] = layers[i].Parent
+	}
+	left := map[string]bool{}
+	for i := range steps {
+		for id := parent[steps[i].ID]; id != "" && !left[id]; id = parent[id] {
+			left[id] = true
+		}
+	}
+	for i := range images {
+		for id := images[i].TopLayer; id != ""; id = parent[id] {
+			delete(left, id)
+		}
+	}
+	for i := range steps {
+		delete(left, steps[i].ID)
+	}
+	return left
 }
 
 // reclaimable is the size of the layers that only images have that are not in use.

@@ -79,9 +79,9 @@ type RemoveOptions struct {
 	Containers bool
 }
 
-// RemoveImage removes a name from an image, and the image with it when that was its last one; an image given by ID is deleted.
-// The error is ErrNoImage or ErrImageInUse.
-func (s *Store) RemoveImage(nameOrID string, o RemoveOptions) (Removed, error) {
+// RemoveImage removes a name from an image, and the image with it when that was its last one; an image given by ID is deleted. Cached
+// steps stay. The error is ErrNoImage or ErrImageInUse.
+func (s *Store) RemoveImage(ctx context.Context, nameOrID string, o RemoveOptions) (Removed, error) {
 	rec, err := s.findImage(nameOrID)
 	if err != nil {
 		return Removed{}, err
@@ -104,16 +104,16 @@ func (s *Store) RemoveImage(nameOrID string, o RemoveOptions) (Removed, error) {
 	if err != nil && !errors.Is(err, ErrNoLayer) {
 		return Removed{}, err
 	}
-	if err := s.deleteImage(rec.ID); err != nil {
+	if err := s.deleteImage(ctx, rec); err != nil {
 		return Removed{}, err
 	}
-	parents, err := s.removeParents(below, between)
+	parents, err := s.removeParents(ctx, below, between)
 	return Removed{Untagged: rec.Names, Deleted: append([]string{rec.ID}, parents...)}, err
 }
 
 // removeParents deletes the nameless images that only the image just deleted was built on: those between that are
 // dangling now, as long as no container uses them (cli.md §10.5).
-func (s *Store) removeParents(below []*Layer, between map[string]bool) ([]string, error) {
+func (s *Store) removeParents(ctx context.Context, below []*Layer, between map[string]bool) ([]string, error) {
 	if len(between) == 0 {
 		return nil, nil
 	}
@@ -127,20 +127,20 @@ func (s *Store) removeParents(below []*Layer, between map[string]bool) ([]string
 		if err != nil {
 			return gone, err
 		}
-		found := ""
+		var found *storage.Image
 		for id := range dangling {
 			rec, err := s.st.Image(id)
 			if err == nil && between[id] && layers[rec.TopLayer] && !rec.ReadOnly && s.freeImage(rec, false) == nil {
-				found = id
+				found = rec
 			}
 		}
-		if found == "" {
+		if found == nil {
 			return gone, nil
 		}
-		if err := s.deleteImage(found); err != nil {
+		if err := s.deleteImage(ctx, found); err != nil {
 			return gone, err
 		}
-		gone = append(gone, found)
+		gone = append(gone, found.ID)
 	}
 }
 
@@ -182,12 +182,52 @@ func (s *Store) freeImage(rec *storage.Image, force bool) error {
 	return nil
 }
 
-func (s *Store) deleteImage(id string) error {
+// deleteImage deletes an image and the layers that only it has, but not the steps among them that builds find by a key, nor what
+// those stand on: the cache outlives the names of images and has limits of its own (decisions.md §2.5).
+func (s *Store) deleteImage(ctx context.Context, rec *storage.Image) error {
+	release := func() error { return nil }
+	if s.Driver() != "vfs" { // there, a layer on another one is a copy of it: holding one would double what is to be freed
+		release = s.holdLayer(ctx, s.topStep(rec.TopLayer))
+	}
+	return errors.Join(s.deleteRecord(rec.ID), release())
+}
+
+// deleteRecord deletes an image or list, and the layers that only it has.
+func (s *Store) deleteRecord(id string) error {
 	s.makeRoom()
 	if _, err := s.st.DeleteImage(id, true); err != nil {
 		return fmt.Errorf("deleting image %s: %w", id, translate(err))
 	}
 	return nil
+}
+
+// topStep is the highest of a chain of layers that a key names, "" if there is none.
+func (s *Store) topStep(top string) string {
+	for id := top; id != ""; {
+		rec, err := s.st.Layer(id)
+		if err != nil {
+			return ""
+		}
+		if slices.ContainsFunc(rec.Names, func(n string) bool { return strings.HasPrefix(n, layerName("")) }) {
+			return id
+		}
+		id = rec.Parent
+	}
+	return ""
+}
+
+// holdLayer keeps a layer until the caller releases it. Storage deletes an image's layers that nothing stands on, so something
+// does. What can not be held is not: an image must go from a full disk too, and a cached step that is gone is a miss.
+func (s *Store) holdLayer(ctx context.Context, id string) (release func() error) {
+	if id == "" {
+		return func() error { return nil }
+	}
+	w, err := s.NewWorkspace(ctx, id, config.New("", "", ""), WorkspaceOptions{})
+	if err != nil {
+		s.o.Log.Debug("a cached step goes with its image", "layer", id, "error", err)
+		return func() error { return nil }
+	}
+	return w.Discard
 }
 
 // RemoveUnnamed deletes an image or list that has no name, and the images of the list that have none: what was made on the way to
@@ -199,7 +239,7 @@ func (s *Store) RemoveUnnamed(ctx context.Context, id string) error {
 	}
 	ids := []string{}
 	if x := img.Index(); x != nil {
-		if err := s.deleteImage(id); err != nil {
+		if err := s.deleteRecord(id); err != nil {
 			return err
 		}
 		for _, place := range x.where {
@@ -223,22 +263,15 @@ func (s *Store) RemoveUnnamed(ctx context.Context, id string) error {
 	return nil
 }
 
-// dropRecord deletes an image and leaves its layers. Storage deletes those that nothing stands on: for as long as that takes
-// something does.
+// dropRecord deletes an image made on the way to somewhere else, and leaves its layers.
 func (s *Store) dropRecord(ctx context.Context, img *Image) error {
-	if img.TopLayer() == "" {
-		return s.dropUnnamed(img)
-	}
-	w, err := s.NewWorkspace(ctx, img.TopLayer(), config.New("", "", ""), WorkspaceOptions{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.dropUnnamed(img), w.Discard())
+	release := s.holdLayer(ctx, img.TopLayer())
+	return errors.Join(s.dropUnnamed(img), release())
 }
 
 // dropUnnamed deletes an image made on the way to somewhere else.
 func (s *Store) dropUnnamed(img *Image) error {
-	err := s.deleteImage(img.ID())
+	err := s.deleteRecord(img.ID())
 	if errors.Is(err, storage.ErrImageUsedByContainer) {
 		return nil
 	}

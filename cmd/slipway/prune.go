@@ -42,16 +42,40 @@ func newPruneCmd(g *globals) *cobra.Command {
 		if age < 0 || !limit.All && (all || force) {
 			return errors.New("--older-than and --keep-size are for cached steps: they can not be used with --all or --force")
 		}
-		if err := g.pruneCache(ctx, s, limit); err != nil || !limit.All {
-			return err
+		var freed pruned
+		err := freed.cache(ctx, s, limit) // first: it is refused while a build runs
+		if err == nil && limit.All {
+			err = errors.Join(g.pruneImages(ctx, s, all, force), freed.cache(ctx, s, limit)) // what the images stood on
 		}
-		return g.pruneImages(s, all, force)
+		fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", freed.steps, units.HumanSize(float64(freed.bytes)))
+		return err
 	})
 	return cmd
 }
 
+// pruned counts what was deleted.
+type pruned struct {
+	steps int
+	bytes int64
+}
+
+// cache deletes cached steps, and with no limit the content of cache mounts.
+func (p *pruned) cache(ctx context.Context, s *builder.Store, limit builder.CacheLimit) error {
+	steps, err := s.PruneCache(ctx, limit)
+	p.steps += len(steps)
+	for _, step := range steps {
+		p.bytes += step.Size
+	}
+	if err != nil || !limit.All {
+		return err
+	}
+	mounts, err := s.PruneMounts()
+	p.bytes += mounts
+	return err
+}
+
 // pruneImages deletes nameless images, or all, until there are no more: one may have stood on another.
-func (g *globals) pruneImages(s *builder.Store, all, force bool) error {
+func (g *globals) pruneImages(ctx context.Context, s *builder.Store, all, force bool) error {
 	for {
 		names, err := doomed(s, all, !all, nil)
 		if err != nil || len(names) == 0 {
@@ -62,7 +86,9 @@ func (g *globals) pruneImages(s *builder.Store, all, force bool) error {
 				return err
 			}
 		}
-		if err := g.remove(names, func(id string) (builder.Removed, error) { return s.RemoveImage(id, builder.RemoveOptions{Names: true, Containers: force}) }); err != nil || all {
+		if err := g.remove(names, func(id string) (builder.Removed, error) {
+			return s.RemoveImage(ctx, id, builder.RemoveOptions{Names: true, Containers: force})
+		}); err != nil || all {
 			return err
 		}
 	}
@@ -84,21 +110,6 @@ func unused(s *builder.Store, ids []string) (list []string, err error) {
 		}
 	}
 	return list, nil
-}
-
-func (g *globals) pruneCache(ctx context.Context, s *builder.Store, limit builder.CacheLimit) error {
-	steps, err := s.PruneCache(ctx, limit)
-	var freed int64
-	for _, step := range steps {
-		freed += step.Size
-	}
-	if err == nil && limit.All {
-		var mounts int64
-		mounts, err = s.PruneMounts()
-		freed += mounts
-	}
-	fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", len(steps), units.HumanSize(float64(freed)))
-	return err
 }
 
 // fullDisk tells who has run out of space what a prune would give back (decisions.md §2.5). Children report in words only.

@@ -65,7 +65,9 @@ func newRmiCmd(g *globals) *cobra.Command {
 	var all, force, prune bool
 	var r builder.Registry
 	cmd := &cobra.Command{
-		Use: "rmi [flags] [IMAGE...]", Short: "Delete images, also in registries", Example: "  rmi app:old\n  rmi --prune\n  rmi docker://registry.example/app:old",
+		Use: "rmi [flags] [IMAGE...]", Short: "Delete images, also in registries",
+		Long:    "Delete images, also in registries. Steps that builds have cached stay for the next build: \"prune\" deletes them.",
+		Example: "  rmi app:old\n  rmi --prune\n  rmi docker://registry.example/app:old",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case all && prune:
@@ -94,7 +96,7 @@ func newRmiCmd(g *globals) *cobra.Command {
 			if strings.HasPrefix(name, "docker://") {
 				return s.RemoveRemote(ctx, name, force, r)
 			}
-			return s.RemoveImage(name, builder.RemoveOptions{Names: all || force, Containers: force})
+			return s.RemoveImage(ctx, name, builder.RemoveOptions{Names: all || force, Containers: force})
 		})
 	})
 	return cmd

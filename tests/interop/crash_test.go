@@ -51,7 +51,7 @@ func TestKilled(t *testing.T) {
 	for i := range kills(t) {
 		job := jobs[i%len(jobs)]
 		if i%len(jobs) == 2 {
-			s.Try(s.Bin, "rmi", "-a") // so that the pull has something to do; in use is fine
+			s.Try(s.Bin, "prune", "-a") // so that the pull has something to do; in use is fine
 		}
 		killAfter(t, s, job, time.Duration(rand.IntN(400))*time.Millisecond)
 		check(t, s)
