@@ -23,7 +23,7 @@ import (
 
 // cache prepares a cache mount.
 func (p *mounting) cache(ctx context.Context, m Mount) error {
-	c := cacheDir{s: p.w.s, m: m}
+	c := cacheDir{s: p.w.s, m: m, remote: p.o.SeedCache}
 	var seed *rootfs.Root
 	source := m.Source
 	if m.From != "" {
@@ -51,6 +51,9 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 		return err
 	}
 	p.undo = append(p.undo, root.Close)
+	if p.o.CacheUsed != nil && !m.ReadOnly {
+		p.o.CacheUsed(c.mount())
+	}
 	f, err := pin(root, first(source, "/"), false)
 	if err != nil {
 		return err
@@ -84,6 +87,7 @@ type cacheDir struct {
 	s      *Store
 	m      Mount
 	origin string
+	remote func(ctx context.Context, m CacheMount, dir string) bool // RunOptions.SeedCache
 }
 
 func (c cacheDir) mode() uint32 {
@@ -97,6 +101,8 @@ func (c cacheDir) key() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %o %d %d", c.m.ID, c.origin, c.mode(), c.m.UID, c.m.GID))
 	return hex.EncodeToString(sum[:])
 }
+
+func (c cacheDir) mount() CacheMount { return CacheMount{Key: c.key(), ID: c.m.ID} }
 
 // open locks the cache as its sharing mode says and returns where its content is. A private cache that somebody else uses is
 // left to them: there are as many as are used at the same time.
@@ -182,19 +188,35 @@ func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error
 		return err
 	}
 	defer top.Close()
-	if err := top.RemoveAll("new"); err != nil {
-		return err
-	}
-	if err := top.Mkdir("new", c.mode()); err != nil {
-		return err
-	}
-	if seed != nil {
-		o := copier.Options{KeepOwner: true, NoDigest: true, NoWildcard: true}
-		if _, err := copier.Copy(ctx, root, "/new/", seed, []string{first(c.m.Source, "/")}, o); err != nil {
-			return err
-		}
-	} else if err := top.Chown("new", int(c.m.UID), int(c.m.GID)); err != nil {
+	if err := c.begin(ctx, dir, root, top, seed); err != nil {
 		return err
 	}
 	return top.Rename(top, "new", "data")
+}
+
+// begin makes the directory "new" with what the cache begins with: what a remote cache has of it, else the seed.
+func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top *rootfs.Dir, seed *rootfs.Root) error {
+	renew := func() error {
+		if err := top.RemoveAll("new"); err != nil {
+			return err
+		}
+		return top.Mkdir("new", c.mode())
+	}
+	if c.remote != nil && filepath.Base(dir) == c.key() { // the others of a private cache are made for a moment
+		if err := renew(); err != nil {
+			return err
+		}
+		if c.remote(ctx, c.mount(), filepath.Join(dir, "new")) {
+			return nil
+		}
+	}
+	if err := renew(); err != nil {
+		return err
+	}
+	if seed == nil {
+		return top.Chown("new", int(c.m.UID), int(c.m.GID))
+	}
+	o := copier.Options{KeepOwner: true, NoDigest: true, NoWildcard: true}
+	_, err := copier.Copy(ctx, root, "/new/", seed, []string{first(c.m.Source, "/")}, o)
+	return err
 }

@@ -215,6 +215,10 @@ type RunOptions struct {
 	Open func(ctx context.Context, from string) (MountSource, error)
 	// Identify names the content that Open would give, for the keys of caches that begin with it; nil identifies images.
 	Identify func(from string) (string, error)
+	// SeedCache puts what a cache mount that is not there yet begins with into dir and tells whether there was something; after
+	// false dir is emptied. CacheUsed is told of the cache mounts that the command could write to. Either may be nil.
+	SeedCache func(ctx context.Context, m CacheMount, dir string) bool
+	CacheUsed func(CacheMount)
 	// Secrets and Agents are what mounts of those types may ask for.
 	Secrets []Secret
 	Agents  []Agent

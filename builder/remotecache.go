@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
@@ -45,8 +44,10 @@ type RemoteCache struct {
 	s     *Store
 	place string
 	ref   types.ImageReference
-	sys   *types.SystemContext
-	steps map[string]remoteStep
+	// mounts says that the content of cache mounts is exchanged too.
+	mounts bool
+	sys    *types.SystemContext
+	steps  map[string]remoteStep
 }
 
 // remoteStep is one cached step.
@@ -57,6 +58,8 @@ type remoteStep struct {
 	Size   int64         `json:"size"`
 	Made   time.Time     `json:"made"`
 	Note   []byte        `json:"note,omitempty"`
+	// MediaType of the blob; empty for layers.
+	MediaType string `json:"mediaType,omitempty"`
 }
 
 // A RemoteStep is what a build gives to a remote cache.
@@ -66,48 +69,10 @@ type RemoteStep struct {
 	Note  []byte
 }
 
-// cachePlace reads where a cache is: REPOSITORY, type=registry,ref=REPOSITORY[:TAG], or type=local with src or dest, an OCI layout.
-func cachePlace(text string) (types.ImageReference, error) {
-	kind, ref, dir := "registry", text, ""
-	if strings.HasPrefix(text, "type=") {
-		ref = ""
-		for field := range strings.SplitSeq(text, ",") {
-			k, v, _ := strings.Cut(field, "=")
-			switch k {
-			case "type":
-				kind = v
-			case "ref":
-				ref = v
-			case "src", "dest":
-				dir = v
-			default:
-				return nil, fmt.Errorf("build cache %q: unknown key %q", text, k)
-			}
-		}
-	}
-	switch {
-	case kind == "local" && dir != "":
-		return parseTransport("oci:" + dir + ":" + cacheTag)
-	case kind != "registry" || ref == "":
-		return nil, fmt.Errorf("build cache %q: want REPOSITORY, type=registry,ref=REPOSITORY or type=local,src=DIR", text)
-	}
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return nil, fmt.Errorf("build cache %q: %w", text, err)
-	}
-	if reference.IsNameOnly(named) {
-		return parseTransport("docker://" + named.Name() + ":" + cacheTag)
-	}
-	if ref == text {
-		return nil, fmt.Errorf("build cache %q: repository must contain neither a tag nor digest", text)
-	}
-	return parseTransport("docker://" + named.String())
-}
-
 // CheckCachePlaces tells whether remote caches are named in a way that is understood.
 func CheckCachePlaces(places ...string) error {
 	for _, text := range places {
-		if _, err := cachePlace(text); err != nil {
+		if _, err := parseCachePlace(text); err != nil {
 			return err
 		}
 	}
@@ -116,7 +81,7 @@ func CheckCachePlaces(places ...string) error {
 
 // OpenRemoteCache reads the list of a remote cache; where there is none yet, it is empty.
 func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (*RemoteCache, error) {
-	ref, err := cachePlace(place)
+	at, err := parseCachePlace(place)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +89,7 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 	if err != nil {
 		return nil, err
 	}
-	c := &RemoteCache{s: s, place: place, ref: ref, sys: sys}
+	c := &RemoteCache{s: s, place: place, ref: at.ref, mounts: at.mounts, sys: sys}
 	return c, c.read(ctx)
 }
 
@@ -273,9 +238,10 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 	return made
 }
 
-// Push adds steps. Registries have no compare-and-swap: the list is read again afterwards, and written again if another
-// writer's has replaced it; a step that is lost after three times costs a miss. It returns the keys that were new.
-func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep) (added []string, err error) {
+// Push adds steps, and what cache mounts hold if the place is for these too. Registries have no compare-and-swap: the list is read
+// again afterwards, and written again if another writer's has replaced it; a step that is lost after three times costs a miss. It
+// returns the keys that were new, and names of mounts; an error may be about some of the mounts only.
+func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount) (added []string, err error) {
 	fresh := map[string]remoteStep{}
 	for _, step := range steps {
 		if _, ok := c.steps[step.Key]; ok || step.Key == "" || step.Layer == nil {
@@ -288,10 +254,19 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep) (added []str
 		fresh[step.Key] = up
 		added = append(added, step.Key)
 	}
+	var unsent error
+	if c.mounts {
+		unsent = c.uploadMounts(ctx, mounts, fresh)
+		for _, m := range mounts {
+			if _, ok := fresh[m.listed()]; ok {
+				added = append(added, fmt.Sprintf("mount %q", m.ID))
+			}
+		}
+	}
 	for range 3 {
 		lost := false
 		for key, step := range fresh {
-			if _, ok := c.steps[key]; !ok {
+			if have, ok := c.steps[key]; !ok || isMount(key) && have.Made.Before(step.Made) {
 				c.steps[key], lost = step, true
 			}
 		}
@@ -305,7 +280,7 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep) (added []str
 			return nil, err
 		}
 	}
-	return added, nil
+	return added, unsent
 }
 
 // upload sends a layer, compressed.
@@ -324,7 +299,7 @@ func (c *RemoteCache) upload(ctx context.Context, step RemoteStep) (up remoteSte
 	if err = errors.Join(err, diff.Close()); err != nil {
 		return up, err
 	}
-	return remoteStep{step.Key, step.Layer.DiffID, info.Digest, info.Size, step.Layer.Created, step.Note}, nil
+	return remoteStep{Key: step.Key, DiffID: step.Layer.DiffID, Blob: info.Digest, Size: info.Size, Made: step.Layer.Created, Note: step.Note}, nil
 }
 
 // write writes the list and the artifact that holds it and its layers.
@@ -342,7 +317,7 @@ func (c *RemoteCache) write(ctx context.Context) error {
 	seen := map[digest.Digest]bool{}
 	for _, step := range list {
 		if !seen[step.Blob] {
-			layers = append(layers, descriptor{"application/vnd.oci.image.layer.v1.tar+gzip", step.Blob, step.Size})
+			layers = append(layers, descriptor{first(step.MediaType, "application/vnd.oci.image.layer.v1.tar+gzip"), step.Blob, step.Size})
 			seen[step.Blob] = true
 		}
 	}

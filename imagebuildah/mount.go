@@ -29,6 +29,12 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 		t, err := st.tree(ctx, from)
 		return t.layer, err
 	}
+	if len(b.o.CacheFrom) > 0 {
+		o.SeedCache = st.seedCache
+	}
+	if len(b.o.CacheTo) > 0 {
+		o.CacheUsed = func(m builder.CacheMount) { st.caches = append(st.caches, m) }
+	}
 	var own []builder.Mount
 	for _, text := range c.Mounts {
 		m, err := builder.ParseMount(text, st.scope.Expand)

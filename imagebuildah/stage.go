@@ -36,6 +36,7 @@ type stage struct {
 	part    *part // where it prints
 	queue   []queued
 	keyed   []builder.RemoteStep // results that bear keys, for remote caches
+	caches  []builder.CacheMount // used by what was executed, for remote caches too
 	current *step                // the one being resolved
 	meaning string               // what decides the result, where several platforms are built for
 	saved   string               // the ID of the image that keeps it

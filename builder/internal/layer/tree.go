@@ -8,6 +8,9 @@ import (
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // Tree stores what is in dir as a layer over parent ("" for none). All of it is in the layer, whatever the parent has, so
@@ -32,6 +35,22 @@ func Tree(ctx context.Context, st storage.Store, dir, parent string, o Options) 
 		return t.spool(dir, t.adder())
 	}
 	return t.stage(&differ{t: t, dir: dir, walk: t.adder()})
+}
+
+// Tar writes what is in dir, and dir's own mode and owner, as a tar stream, and returns its digest and size; with out nil it only
+// counts and digests. Nothing is stored.
+func Tar(ctx context.Context, dir string, out io.Writer, own rootfs.Ownership) (digest.Digest, int64, error) {
+	src, err := openDir(dir)
+	if err != nil {
+		return "", 0, err
+	}
+	defer src.Close()
+	t := &task{ctx: ctx, rw: &storage.Layer{}, o: Options{Ownership: own}}
+	w := t.adder()
+	w.disk, w.w = untouchedDisk{}, newWriter(out, nil)
+	err = w.run(src)
+	sum, cerr := w.w.close()
+	return sum, w.w.s.size, errors.Join(err, cerr)
 }
 
 // adder walks a tree that is added. A directory that is empty may be a place to mount on elsewhere; here somebody asked for it.
