@@ -58,7 +58,9 @@ func (i *Image) Digests() []digest.Digest { return i.rec.Digests }
 
 // Named is the name that the image has by what the user typed, else one that contains it, else its first one; "" if it has none
 // (containers.md §5).
-func (i *Image) Named(typed string) string { return bestName(&i.rec, strings.TrimPrefix(typed, "docker://")) }
+func (i *Image) Named(typed string) string {
+	return bestName(&i.rec, strings.TrimPrefix(typed, "docker://"))
+}
 
 // Names are full references, "registry/repository:tag".
 func (i *Image) Names() []string { return i.rec.Names }

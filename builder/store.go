@@ -6,10 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/idtools"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -43,7 +46,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := storage.GetStore(so)
+	st, err := o.open(so)
 	if err != nil {
 		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
 	}
@@ -62,6 +65,29 @@ func Open(o StoreOptions) (*Store, error) {
 	}
 	s.keepReserve()
 	return s, nil
+}
+
+// open opens storage. Where nobody says which driver, it is the one that the storage was made with, for a new one overlay. Where overlay
+// is not possible it is vfs, unless the caller wants no other: in a container whose root cannot mount, or whose files are on an
+// overlay themselves.
+func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
+	if so.GraphDriverName == "" && len(so.GraphDriverPriority) == 0 {
+		so.GraphDriverName = driverIn(so.GraphRoot, "overlay")
+	}
+	if so.GraphDriverName == "overlay" {
+		// Without it the driver leaves a mount of its own directory behind.
+		so.GraphDriverOptions = append(so.GraphDriverOptions, "overlay.skip_mount_home=true")
+	}
+	st, err := storage.GetStore(so)
+	if o.Driver != "" || so.GraphDriverName != "overlay" || !errors.Is(err, graphdriver.ErrNotSupported) && !errors.Is(err, graphdriver.ErrPrerequisites) && !errors.Is(err, graphdriver.ErrIncompatibleFS) {
+		return st, err
+	}
+	so.GraphDriverName = "vfs"
+	so.GraphDriverOptions = slices.DeleteFunc(so.GraphDriverOptions, func(o string) bool { return strings.HasPrefix(o, "overlay.") })
+	if driverIn(so.GraphRoot, "") != "vfs" {
+		o.Log.Warn("overlay cannot be used here: with vfs each layer is a whole copy, which takes time and space", "storage", so.GraphRoot, "error", err)
+	}
+	return storage.GetStore(so)
 }
 
 // storage returns the library's options: storage.conf's or the built-in defaults, under what o says.
@@ -92,10 +118,6 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 		so.GraphDriverName = driverIn(so.GraphRoot, so.GraphDriverName)
 	}
 	so.GraphDriverOptions = append(so.GraphDriverOptions, o.DriverOptions...)
-	if so.GraphDriverName == "overlay" || so.GraphDriverName == "" {
-		// Without it the driver leaves a mount of its own directory behind.
-		so.GraphDriverOptions = append(so.GraphDriverOptions, "overlay.skip_mount_home=true")
-	}
 	so.TransientStore = so.TransientStore || o.TransientStore
 	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
 		if so.UIDMap, so.GIDMap, err = parseIDMaps(o.UIDMap, o.GIDMap); err != nil {
