@@ -104,6 +104,19 @@ func (g *globals) each(names []string, do func(name string) error) error {
 	return last
 }
 
+// allOrNamed checks the arguments of a command that takes names or --all: none of both and both are errors.
+func allOrNamed(all *bool, none, both string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case *all && len(args) > 0:
+			return errors.New(both)
+		case !*all && len(args) == 0:
+			return errors.New(none)
+		}
+		return nil
+	}
+}
+
 // chosen returns the named containers, or with all every working container.
 func chosen(s *builder.Store, all bool, args []string) ([]string, error) {
 	if !all {
@@ -120,15 +133,7 @@ func newUmountCmd(g *globals) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "umount [flags] [CONTAINER...]", Short: "Unmount working containers", Example: "  umount work\n  umount --all",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch {
-			case all && len(args) > 0:
-				return errors.New("when using the --all switch, you may not pass any container IDs")
-			case !all && len(args) == 0:
-				return errors.New("at least one container ID must be specified")
-			}
-			return nil
-		},
+		Args: allOrNamed(&all, "at least one container ID must be specified", "when using the --all switch, you may not pass any container IDs"),
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "all working containers")
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {

@@ -15,15 +15,7 @@ func newRmCmd(g *globals) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "rm [flags] [CONTAINER...]", Short: "Delete working containers", Example: "  rm work\n  rm --all",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch {
-			case all && len(args) > 0:
-				return errors.New("when using the --all switch, you may not pass any containers names or IDs")
-			case !all && len(args) == 0:
-				return errors.New("container ID must be specified")
-			}
-			return nil
-		},
+		Args: allOrNamed(&all, "container ID must be specified", "when using the --all switch, you may not pass any containers names or IDs"),
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "all working containers")
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
