@@ -102,15 +102,22 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	if len(c.rec.PrependedLinkedLayers) > 0 {
 		return nil, "", fmt.Errorf("committing %s: another tool added layers that go below the container's own: commit it with that tool", c.Name())
 	}
+	parent, err := c.base(rec.Parent)
+	if err != nil {
+		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
+	}
 	cfg, lo := c.cfg.Clone(), c.s.layerOptions(o.Output)
+	if c.users != nil {
+		lo.IDs, lo.Container = c.users, c.id
+	}
 	// An image of scratch has a layer, whatever is in it (decisions.md §3.9), and so has one with layers above (exact.md, cli.md §9.3).
 	linked := len(c.rec.AppendedLinkedLayers) > 0
-	lo.AllowEmpty = rec.Parent == "" || linked
+	lo.AllowEmpty = parent == "" || linked
 	lo.Move = o.Remove && len(o.AddFiles) == 0
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
 	}
-	commit := func() (layer.Result, error) { return layer.Commit(ctx, c.s.st, c.layer, rec.Parent, lo) }
+	commit := func() (layer.Result, error) { return layer.Commit(ctx, c.s.st, c.layer, parent, lo) }
 	if o.Output.Squash {
 		lo.Move = false
 		cfg.RootFS.DiffIDs, cfg.History = nil, nil
@@ -123,7 +130,7 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	if err != nil {
 		return nil, "", fmt.Errorf("committing %s: storing the layer: %w", c.Name(), err)
 	}
-	top := rec.Parent
+	top := parent
 	if res.ID != "" {
 		top = res.ID
 		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, res.DiffID)
@@ -142,6 +149,22 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		}
 	}
 	return cfg, top, nil
+}
+
+// base is the image's layer that the container's own is over: storage that cannot shift owners as it mounts puts a copy of it, with
+// owners that are mapped, in its place.
+func (c *Container) base(parent string) (string, error) {
+	if c.users == nil || c.image == "" || parent == "" {
+		return parent, nil
+	}
+	img, err := c.s.st.Image(c.image)
+	if err != nil {
+		return "", fmt.Errorf("looking up the base image: %w", translate(err))
+	}
+	if slices.Contains(img.MappedTopLayers, parent) {
+		return img.TopLayer, nil
+	}
+	return parent, nil
 }
 
 // grow adds a layer and its history entry, unless there are layers without history below.

@@ -46,7 +46,7 @@ func (s *Store) container(rec *storage.Container) (*Container, error) {
 		return nil, fmt.Errorf("reading container %s: %w", rec.ID, translate(err))
 	}
 	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir}
-	c.s, c.layer, c.mount, c.notes = s, rec.LayerID, rec.ID, dir
+	c.s, c.layer, c.mount, c.notes, c.users = s, rec.LayerID, rec.ID, dir, idsOf(rec.UIDMap, rec.GIDMap)
 	err = c.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = c.adopt(rec)
@@ -72,6 +72,7 @@ func (c *Container) load() error {
 		name: c.Name(), id: c.id, image: rec.FromImage, imageID: rec.FromImageID,
 		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel, mountsFile: rec.DefaultMountsFilePath,
 	}
+	c.ownUsers = c.users != nil || rec.OwnUsers()
 	c.o, c.defaults = WorkspaceOptions{Sandbox: sandbox(rec)}, true
 	return nil
 }

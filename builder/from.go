@@ -8,19 +8,20 @@ import (
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/idtools"
-	"github.com/containers/storage/types"
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/state"
-	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // From makes a working container of an image, pulling it as o.Pull says; [Scratch] is the empty image
 // (containers.md §4). ONBUILD triggers are not run: see imagebuildah.Trigger. If anything fails no container is left.
 func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Container, error) {
+	own, err := s.resolve(o.Users)
+	if err != nil {
+		return nil, err
+	}
 	var img *Image
 	if image != Scratch && image != "" {
-		var err error
 		if img, err = s.Pull(ctx, image, o.Pull); err != nil {
 			return nil, err
 		}
@@ -29,11 +30,11 @@ func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Contain
 	if err != nil {
 		return nil, err
 	}
-	rec, err := s.createContainer(img, image, o)
+	rec, err := s.createContainer(img, image, own, o)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.record(ctx, rec, img, image, cfg, o)
+	c, err := s.record(ctx, rec, img, image, cfg, own, o)
 	if err != nil {
 		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))
 	}
@@ -65,7 +66,7 @@ func first(texts ...string) string {
 
 // createContainer makes the storage container under the first free name. It is never volatile: other
 // tools would not see it, and could remove its base (decisions.md §1.1).
-func (s *Store) createContainer(img *Image, typed string, o FromOptions) (*storage.Container, error) {
+func (s *Store) createContainer(img *Image, typed string, own users, o FromOptions) (*storage.Container, error) {
 	imageID := ""
 	if img != nil {
 		imageID = img.ID()
@@ -75,15 +76,8 @@ func (s *Store) createContainer(img *Image, typed string, o FromOptions) (*stora
 		return nil, err
 	}
 	opts := storage.ContainerOptions{LabelOpts: labelOptions(box.Security.Options)}
-	if userns.Current() == userns.None {
-		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: s.st.UIDMap(), GIDMap: s.st.GIDMap()} // the layers'; else they were copied
-	}
-	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
-		u, g, err := parseIDMaps(o.UIDMap, o.GIDMap)
-		if err != nil {
-			return nil, err
-		}
-		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: u, GIDMap: g}
+	if opts.IDMappingOptions, err = own.mapping(s); err != nil {
+		return nil, err
 	}
 	base := o.Name
 	if base == "" {
@@ -126,7 +120,7 @@ func (s *Store) nameFor(img *Image, typed string) string {
 }
 
 // record writes the container's record (containers.md §3, §4).
-func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, typed string, cfg *config.Image, o FromOptions) (*Container, error) {
+func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, typed string, cfg *config.Image, own users, o FromOptions) (*Container, error) {
 	dir, err := s.st.ContainerDirectory(rec.ID)
 	if err != nil {
 		return nil, err
@@ -149,7 +143,10 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 	if err := setSandbox(r, o.Sandbox, host.Security.Base); err != nil {
 		return nil, err
 	}
+	r.NamespaceOptions = append(r.NamespaceOptions, state.Namespace{Name: "user", Host: !own.private})
+	r.IDMappingOptions.AutoUserNs = own.auto != nil
 	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir, rec: r}
+	c.users = idsOf(rec.UIDMap, rec.GIDMap)
 	c.s, c.layer, c.mount, c.cfg = s, rec.LayerID, rec.ID, cfg
 	if err := c.save(); err != nil {
 		return nil, err
@@ -198,7 +195,7 @@ func (c *Container) adopt(rec *storage.Container) error {
 	if len(rec.Names) == 0 {
 		rec.Names = []string{rec.ID}
 	}
-	adopted, err := c.s.record(ctx, rec, img, rec.ImageID, cfg, FromOptions{})
+	adopted, err := c.s.record(ctx, rec, img, rec.ImageID, cfg, users{private: idsOf(rec.UIDMap, rec.GIDMap) != nil}, FromOptions{})
 	if err != nil {
 		return err
 	}

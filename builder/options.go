@@ -178,8 +178,8 @@ type FromOptions struct {
 	Sandbox      Sandbox
 	// Format is what commits default to.
 	Format Format
-	// UIDMap and GIDMap are "container:host:length".
-	UIDMap, GIDMap []string
+	// Users is the container's user namespace.
+	Users Users
 }
 
 // Stdio is what a command reads and writes. Terminal asks for a pseudo-terminal.

@@ -50,7 +50,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 	defer func() { err = errors.Join(err, done()) }()
 	var res runner.Result
 	err = w.mounted(func(mountpoint string) error {
-		root, err := rootfs.Open(mountpoint, w.s.own)
+		root, err := rootfs.OpenMapped(mountpoint, w.s.own, w.users)
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/idtools"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 	"github.com/slipway-build/slipway/internal/userns"
 )
 
@@ -26,6 +26,7 @@ type Store struct {
 	sys types.SystemContext
 	o   StoreOptions
 	own rootfs.Ownership
+	ids *idmap.IDs // the default maps of new containers, nil for none
 
 	auth pipedFiles
 }
@@ -42,7 +43,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if o.Environ == nil {
 		o.Environ = func(string) (string, bool) { return "", false }
 	}
-	so, err := o.storage()
+	so, ids, err := o.storage()
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
 	}
-	s := &Store{st: st, o: o}
+	s := &Store{st: st, o: o, ids: ids}
 	if s.own, err = s.ownership(); err != nil {
 		return nil, err
 	}
@@ -90,25 +91,29 @@ func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
 	return storage.GetStore(so)
 }
 
-// storage returns the library's options: storage.conf's or the built-in defaults, under what o says.
-func (o *StoreOptions) storage() (storage.StoreOptions, error) {
-	so, err := storage.DefaultStoreOptions()
+// storage returns the library's options, storage.conf's or the built-in defaults, under what o says, and the default maps of new containers.
+func (o *StoreOptions) storage() (so storage.StoreOptions, ids *idmap.IDs, err error) {
+	so, err = storage.DefaultStoreOptions()
 	if err != nil {
-		return so, fmt.Errorf("reading storage.conf: %w", err)
+		return so, nil, fmt.Errorf("reading storage.conf: %w", err)
 	}
 	if o.Root != "" {
 		if so.GraphRoot, err = filepath.Abs(o.Root); err != nil {
-			return so, err
+			return so, nil, err
 		}
 	}
 	if o.RunRoot != "" {
 		if so.RunRoot, err = filepath.Abs(o.RunRoot); err != nil {
-			return so, err
+			return so, nil, err
 		}
 	}
 	if o.ImageStore != "" {
 		so.ImageStore = o.ImageStore
 	}
+	if ids, err = o.defaultIDs(so.UIDMap, so.GIDMap); err != nil {
+		return so, nil, err
+	}
+	so.UIDMap, so.GIDMap = nil, nil // what is pulled and committed is stored as it is
 	if userns.Current() == userns.None {
 		o.alone(&so)
 	}
@@ -119,15 +124,10 @@ func (o *StoreOptions) storage() (storage.StoreOptions, error) {
 	}
 	so.GraphDriverOptions = append(so.GraphDriverOptions, o.DriverOptions...)
 	so.TransientStore = so.TransientStore || o.TransientStore
-	if len(o.UIDMap) > 0 || len(o.GIDMap) > 0 {
-		if so.UIDMap, so.GIDMap, err = parseIDMaps(o.UIDMap, o.GIDMap); err != nil {
-			return so, err
-		}
-	}
 	if err := os.MkdirAll(so.GraphRoot, 0o700); err != nil {
-		return so, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)
+		return so, nil, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)
 	}
-	return so, errors.Join(ownGroup(so.GraphRoot), movable(so.GraphRoot))
+	return so, ids, errors.Join(ownGroup(so.GraphRoot), movable(so.GraphRoot))
 }
 
 // driverIn returns the driver that the storage at root was made with, or def for a new one, so that
@@ -139,22 +139,6 @@ func driverIn(root, def string) string {
 		}
 	}
 	return def
-}
-
-func parseIDMaps(uids, gids []string) (u, g []idtools.IDMap, err error) {
-	if len(uids) == 0 {
-		return nil, nil, errors.New("option --userns-gid-map can not be used without --userns-uid-map")
-	}
-	if len(gids) == 0 {
-		gids = uids
-	}
-	if u, err = idtools.ParseIDMap(uids, "userns-uid-map"); err == nil {
-		g, err = idtools.ParseIDMap(gids, "userns-gid-map")
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("initializing ID mappings: %w", err)
-	}
-	return u, g, nil
 }
 
 // dir returns a private directory of ours below the storage root, made on first use.

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 
 	"github.com/containers/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/flock"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A Workspace is a writable layer with a configuration: what a command runs in and files are copied to.
@@ -28,6 +31,9 @@ type Workspace struct {
 	notes string // the directory where commands that can meet here note what they make; "" where they cannot
 	// defaults says that the sandbox lacks the host's defaults yet.
 	defaults bool
+	// users are the maps that storage applies to owners, nil for none; ownUsers gives commands a user namespace of their own.
+	users    *idmap.IDs
+	ownUsers bool
 }
 
 // about is what a command is told of the container it runs in.
@@ -78,13 +84,36 @@ func (w *Workspace) mounted(f func(dir string) error) (err error) {
 			err = errors.Join(err, fmt.Errorf("unmounting %s: %w", w.mount, uerr))
 		}
 	}()
+	if err := w.ownRoot(dir); err != nil {
+		return err
+	}
 	return f(dir)
+}
+
+// ownRoot gives the root directory to the root of the container's user namespace: storage that shifts owners as it mounts makes it the
+// host's, and so do the other tools of the family, whose commands then cannot write there.
+func (w *Workspace) ownRoot(dir string) error {
+	if w.users == nil {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("looking at the root directory: %w", err)
+	}
+	uid, gid, err := w.users.Outside(int(st.Uid), int(st.Gid))
+	if u, g := w.users.Inside(st.Uid, st.Gid); err != nil || u != st.Uid || g != st.Gid {
+		return nil //nolint:nilerr // it is the container's already, or somebody's that the container has not
+	}
+	if err := os.Chown(dir, uid, gid); err != nil {
+		return fmt.Errorf("giving the root directory to the container: %w", err)
+	}
+	return nil
 }
 
 // inRoot calls f with the root file system: the only way code here reaches a container's files.
 func (w *Workspace) inRoot(f func(*rootfs.Root) error) error {
 	return w.mounted(func(dir string) error {
-		root, err := rootfs.Open(dir, w.s.own)
+		root, err := rootfs.OpenMapped(dir, w.s.own, w.users)
 		if err != nil {
 			return err
 		}

@@ -496,6 +496,29 @@ func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
 	fs.SetNormalizeFunc(oldNames)
 }
 
+// usersFlags binds whose user namespace containers have (cli.md §8.2, §8.3).
+func usersFlags(fs *pflag.FlagSet, u *builder.Users) {
+	fs.Var(userNamespace{&u.Namespace}, "userns", "user `namespace`: host (default), private, auto[:size=N,uidmapping=MAP,gidmapping=MAP]")
+	fs.StringSliceVar(&u.UIDMap, "userns-uid-map", nil, "`ctrID:hostID:length` user ID map of the user namespace")
+	fs.StringSliceVar(&u.GIDMap, "userns-gid-map", nil, "`ctrID:hostID:length` group ID map (default the user ID map)")
+	fs.StringVar(&u.UIDMapUser, "userns-uid-map-user", "", "map the subordinate user IDs of that `user`")
+	fs.StringVar(&u.GIDMapGroup, "userns-gid-map-group", "", "map the subordinate group IDs of that `group`")
+}
+
+// userNamespace is the value of --userns.
+type userNamespace struct{ p *string }
+
+func (v userNamespace) String() string { return "" }
+
+// Type names the value in help texts.
+func (v userNamespace) Type() string { return "namespace" }
+
+// Set takes a choice.
+func (v userNamespace) Set(text string) (err error) {
+	*v.p, err = builder.ParseUsers(text)
+	return err
+}
+
 // namespace is the value of a namespace flag; what cannot be honoured is refused here.
 type namespace struct {
 	p    *builder.Namespace

@@ -44,6 +44,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	retryFlags(fs, &o.Pull.Registry)
 	platform := platformFlags(fs, &o.Pull.Platform)
 	box := sandboxFlags(fs, &o.Sandbox)
+	usersFlags(fs, &o.Users)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
 		if err := errors.Join(platform(), box(), pull()); err != nil {
 			return err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A Dir is an open directory. Its methods take the name of an entry in it, never a path, and never follow
@@ -19,6 +21,7 @@ type Dir struct {
 	fd   int
 	name string // path inside the root, for messages
 	own  Ownership
+	ids  *idmap.IDs
 }
 
 // Close closes the directory.
@@ -53,7 +56,7 @@ func (d *Dir) do(op, name string, f func() error) error {
 
 // Lstat describes an entry; "." is the directory itself.
 func (d *Dir) Lstat(name string) (i Info, err error) {
-	err = d.do("stat", name, func() (err error) { i, err = infoAt(d.fd, name, name, d.own); return err })
+	err = d.do("stat", name, func() (err error) { i, err = infoAt(d.fd, name, name, d.own, d.ids); return err })
 	return i, err
 }
 
@@ -146,7 +149,7 @@ func (d *Dir) Dir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{fd: fd, name: path.Join(d.name, name), own: d.own}, nil
+	return &Dir{fd: fd, name: path.Join(d.name, name), own: d.own, ids: d.ids}, nil
 }
 
 // Mkdir makes a directory with exactly perm, whatever the umask.
@@ -238,7 +241,10 @@ func (d *Dir) Mknod(name string, mode uint32, rdev uint64) error {
 // Chown changes the owner of an entry itself; -1 leaves one of the two. It clears setuid bits: chmod after it.
 func (d *Dir) Chown(name string, uid, gid int) error {
 	err := d.do("chown", name, func() error {
-		u, g := d.own.onDisk(uid, gid)
+		u, g, err := d.ids.Outside(d.own.onDisk(uid, gid))
+		if err != nil {
+			return err
+		}
 		return unix.Fchownat(d.fd, name, u, g, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	if d.own != Record {
@@ -291,7 +297,7 @@ func swap(id, own int) int {
 
 // save writes the record of an entry.
 func (d *Dir) save(name string, o Override) error {
-	i, err := infoAt(d.fd, name, name, Apply)
+	i, err := infoAt(d.fd, name, name, Apply, nil)
 	if err != nil {
 		return err
 	}
@@ -300,7 +306,7 @@ func (d *Dir) save(name string, o Override) error {
 
 // forget takes the owner out of the record of an entry: what is real needs none. It stays a device's, and that of other permissions.
 func (d *Dir) forget(name string) error {
-	i, err := infoAt(d.fd, name, name, Apply)
+	i, err := infoAt(d.fd, name, name, Apply, nil)
 	if err != nil {
 		return err
 	}
@@ -384,6 +390,9 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 			if shown, ok := ShadowOf(key); ok && d.own == Record {
 				key = shown
 			}
+			if key == capXattr {
+				v = d.ids.CapabilityInside(v)
+			}
 			attrs[key] = v
 		}
 	}
@@ -403,6 +412,9 @@ func (d *Dir) SetXattr(name, key string, value []byte) error {
 }
 
 func (d *Dir) setXattr(name, key string, value []byte) error {
+	if key == capXattr {
+		value = d.ids.CapabilityOutside(value)
+	}
 	err := unix.Lsetxattr(d.path(name), key, value, 0)
 	if errors.Is(err, unix.EPERM) && key == capXattr && d.own == Record && outside() {
 		err = unix.Lsetxattr(d.path(name), shadowXattr, value, 0)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A File is an open regular file: one descriptor and system calls on it, nothing of the Go runtime's poller,
@@ -18,6 +20,7 @@ type File struct {
 	fd        int
 	dir, base string // path inside the root, for messages
 	own       Ownership
+	ids       *idmap.IDs
 }
 
 // Regular opens a regular file of the directory for reading. Anything else of that name is an error, a link too, and a
@@ -44,7 +47,7 @@ func (d *Dir) NewRegular(name string, perm uint32) (*File, error) {
 }
 
 func (d *Dir) file(op, name string, flags int, perm uint32) (*File, error) {
-	f := &File{fd: -1, dir: d.name, base: name, own: d.own}
+	f := &File{fd: -1, dir: d.name, base: name, own: d.own, ids: d.ids}
 	err := d.do(op, name, func() (err error) {
 		f.fd, err = unix.Openat(d.fd, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
 		return err
@@ -153,14 +156,17 @@ func (f *File) Truncate(size int64) error {
 
 // Info describes the open file.
 func (f *File) Info() (Info, error) {
-	i, err := infoAt(f.fd, "", f.base, f.own)
+	i, err := infoAt(f.fd, "", f.base, f.own, f.ids)
 	return i, f.wrap("stat", err)
 }
 
 // Chown changes the owner of a file that NewRegular has made; -1 leaves one of the two. It clears setuid bits: Chmod after it.
 func (f *File) Chown(uid, gid int) error {
-	u, g := f.own.onDisk(uid, gid)
-	err := unix.Fchown(f.fd, u, g)
+	u, g, err := f.ids.Outside(f.own.onDisk(uid, gid))
+	if err != nil {
+		return f.wrap("chown", err)
+	}
+	err = unix.Fchown(f.fd, u, g)
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)
 	if !denied || f.own == Apply || f.own == Fail {
 		return f.wrap("chown", err)
@@ -223,6 +229,9 @@ func (f *File) Xattrs() (map[string][]byte, error) {
 			if shown, ok := ShadowOf(key); ok && f.own == Record {
 				key = shown
 			}
+			if key == capXattr {
+				v = f.ids.CapabilityInside(v)
+			}
 			attrs[key] = v
 		}
 	}
@@ -231,6 +240,9 @@ func (f *File) Xattrs() (map[string][]byte, error) {
 
 // SetXattr sets an extended attribute.
 func (f *File) SetXattr(key string, value []byte) error {
+	if key == capXattr {
+		value = f.ids.CapabilityOutside(value)
+	}
 	err := unix.Fsetxattr(f.fd, key, value, 0)
 	if errors.Is(err, unix.EPERM) && key == capXattr && f.own == Record && outside() {
 		err = unix.Fsetxattr(f.fd, shadowXattr, value, 0)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // Info describes a file. Where owners are recorded rather than set, Mode, UID, GID and Rdev are the recorded ones.
@@ -38,7 +40,7 @@ func (i Info) IsDevice() bool {
 func (i Info) Perm() uint32 { return i.Mode & 0o7777 }
 
 // infoAt describes name below the directory fd, or fd itself when name is empty.
-func infoAt(fd int, name, base string, own Ownership) (Info, error) {
+func infoAt(fd int, name, base string, own Ownership, ids *idmap.IDs) (Info, error) {
 	var st unix.Stat_t
 	flags := unix.AT_SYMLINK_NOFOLLOW
 	if name == "" {
@@ -47,8 +49,9 @@ func infoAt(fd int, name, base string, own Ownership) (Info, error) {
 	if err := unix.Fstatat(fd, name, &st, flags); err != nil {
 		return Info{}, err
 	}
+	uid, gid := ids.Inside(st.Uid, st.Gid)
 	i := Info{
-		Name: base, Mode: st.Mode, UID: int(st.Uid), GID: int(st.Gid), Size: st.Size,
+		Name: base, Mode: st.Mode, UID: int(uid), GID: int(gid), Size: st.Size,
 		Rdev: st.Rdev, Dev: st.Dev, Ino: st.Ino, Nlink: uint64(st.Nlink),
 		Mtime: time.Unix(st.Mtim.Unix()), Ctime: time.Unix(st.Ctim.Unix()),
 	}

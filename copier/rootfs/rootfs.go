@@ -22,6 +22,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A Root is an open directory that paths are confined to. It may be used by several goroutines.
@@ -29,6 +31,7 @@ type Root struct {
 	fd   int
 	name string // for messages
 	own  Ownership
+	ids  *idmap.IDs
 	walk bool // openat2 is not to be had
 }
 
@@ -38,7 +41,7 @@ func Open(dir string, own Ownership) (*Root, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	r := newRoot(fd, dir, own)
+	r := newRoot(fd, dir, own, nil)
 	if own == Record && outside() {
 		if err := r.writable(); err != nil {
 			r.Close()
@@ -46,6 +49,16 @@ func Open(dir string, own Ownership) (*Root, error) {
 		}
 	}
 	return r, nil
+}
+
+// OpenMapped opens a directory whose owners on disk are those of a container with id maps: the root shows and takes the container's. An
+// owner that the maps have no number for cannot be set.
+func OpenMapped(dir string, own Ownership, ids *idmap.IDs) (*Root, error) {
+	r, err := Open(dir, own)
+	if err == nil {
+		r.ids = ids
+	}
+	return r, err
 }
 
 // writable lets this process make entries in the root itself, which storage makes with mode 0555; what it is meant
@@ -63,8 +76,8 @@ func (r *Root) writable() error {
 	return d.Chmod(".", i.Perm())
 }
 
-func newRoot(fd int, name string, own Ownership) *Root {
-	r := &Root{fd: fd, name: name, own: own}
+func newRoot(fd int, name string, own Ownership, ids *idmap.IDs) *Root {
+	r := &Root{fd: fd, name: name, own: own, ids: ids}
 	probe, err := r.openat2(".", unix.O_PATH)
 	r.walk = errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
 	if err == nil {
@@ -173,7 +186,7 @@ func (r *Root) Sub(name string) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRoot(fd, path.Join(r.name, name), r.own), nil
+	return newRoot(fd, path.Join(r.name, name), r.own, r.ids), nil
 }
 
 // Dir opens a directory below, to list and change it.
@@ -182,7 +195,7 @@ func (r *Root) Dir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{fd: fd, name: path.Join("/", name), own: r.own}, nil
+	return &Dir{fd: fd, name: path.Join("/", name), own: r.own, ids: r.ids}, nil
 }
 
 // Stat describes what name leads to, links followed within the root.
@@ -192,7 +205,7 @@ func (r *Root) Stat(name string) (Info, error) {
 		return Info{}, err
 	}
 	defer unix.Close(fd)
-	return infoAt(fd, "", path.Base(name), r.own)
+	return infoAt(fd, "", path.Base(name), r.own, r.ids)
 }
 
 // Lstat describes name itself; links on the way to it are followed.

@@ -77,8 +77,8 @@ func (b *base) node(fd int, name string) (*node, error) {
 	if n.whiteout() {
 		return n, nil
 	}
-	if err := b.r.meant(n); err != nil || (kind != unix.S_IFREG && kind != unix.S_IFDIR) {
-		return n, err
+	if b.r.meant(n); kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return n, nil
 	}
 	// A path descriptor gives no attributes, its name in /proc does.
 	proc := fmt.Sprintf("/proc/self/fd/%d", fd)

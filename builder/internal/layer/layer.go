@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // Options controls storing a layer.
@@ -39,6 +40,9 @@ type Options struct {
 	AllowEmpty bool
 	// Ownership is how owners are kept on disk.
 	Ownership rootfs.Ownership
+	// IDs are the maps that storage applies when it mounts the container named Container, whose layer has none of its own.
+	IDs       *idmap.IDs
+	Container string
 	// TempDir holds the tar where the driver cannot take the directory.
 	TempDir string
 }

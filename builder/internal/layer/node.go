@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // errNotPlain says that an upper directory refers to the layers below by more than names, so that it is
@@ -41,15 +42,14 @@ func (n *node) whiteout() bool { return n.st.Mode&unix.S_IFMT == unix.S_IFCHR &&
 type reader struct {
 	recorded bool // owners and devices are in extended attributes (decisions.md §1.7)
 	userNS   bool // overlay's attributes are user.overlay.*, as trusted.* is not to be had
-	uids     idMap
-	gids     idMap
+	ids      *idmap.IDs
 	list     []byte
 	value    []byte
 }
 
-func newReader(own rootfs.Ownership, userNS bool, uids, gids idMap) *reader {
+func newReader(own rootfs.Ownership, userNS bool, ids *idmap.IDs) *reader {
 	return &reader{
-		recorded: own == rootfs.Record, userNS: userNS, uids: uids, gids: gids,
+		recorded: own == rootfs.Record, userNS: userNS, ids: ids,
 		list: make([]byte, 4<<10), value: make([]byte, 64<<10), // the most an attribute can hold
 	}
 }
@@ -59,9 +59,7 @@ func (r *reader) file(fd int, n *node) error {
 	if err := unix.Fstat(fd, &n.st); err != nil {
 		return pathError("stat", n.path, err)
 	}
-	if err := r.meant(n); err != nil {
-		return err
-	}
+	r.meant(n)
 	return r.xattrs(n, func(list []byte) (int, error) { return unix.Flistxattr(fd, list) },
 		func(name string, value []byte) (int, error) { return unix.Fgetxattr(fd, name, value) })
 }
@@ -82,8 +80,8 @@ func (r *reader) special(dir int, name string, n *node) error {
 	if n.whiteout() {
 		return nil // the kernel's, not the container's: its owner means nothing
 	}
-	if err := r.meant(n); err != nil || !r.recorded {
-		return err
+	if r.meant(n); !r.recorded {
+		return nil
 	}
 	return r.recordedSpecial(dir, name, n)
 }
@@ -107,18 +105,13 @@ func (r *reader) recordedSpecial(dir int, name string, n *node) error {
 }
 
 // meant takes type and owner from the disk, through the maps of the container.
-func (r *reader) meant(n *node) (err error) {
+func (r *reader) meant(n *node) {
 	n.mode, n.rdev = n.st.Mode, uint64(n.st.Rdev)
 	if r.recorded {
-		return nil // 0:0 unless a record says otherwise
+		return // 0:0 unless a record says otherwise
 	}
-	if n.uid, err = r.uids.inside(n.st.Uid); err == nil {
-		n.gid, err = r.gids.inside(n.st.Gid)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", n.path, err)
-	}
-	return nil
+	n.uid, n.gid = r.ids.Inside(n.st.Uid, n.st.Gid)
+	n.st.Uid, n.st.Gid = n.uid, n.gid // the layer's directory, if it is copied, has the container's
 }
 
 func (r *reader) xattrs(n *node, list func([]byte) (int, error), get func(string, []byte) (int, error)) error {
@@ -165,6 +158,9 @@ func (r *reader) xattr(n *node, name string, get func(string, []byte) (int, erro
 		return pathError("getxattr "+name, n.path, err)
 	}
 	x := xattr{name, slices.Clone(r.value[:size])}
+	if name == idmap.CapabilityName {
+		x.value = r.ids.CapabilityInside(x.value)
+	}
 	switch use {
 	case useShadow:
 		x.name, _ = rootfs.ShadowOf(name)

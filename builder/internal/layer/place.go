@@ -89,7 +89,7 @@ func (t *task) commitChanged() (res Result, err error) {
 // squash stores the whole tree; the base only tells whether it has what runs mount on.
 func (t *task) squash() (res Result, err error) {
 	if t.staged {
-		err = t.mounted(t.rw.ID, func(dir string) error {
+		err = t.mounted(t.shown(), func(dir string) error {
 			res, err = t.stage(&differ{t: t, dir: dir, walk: t.walker(whole, t.lower)})
 			return err
 		})

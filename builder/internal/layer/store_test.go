@@ -322,7 +322,7 @@ func tarOf(t testing.TB, dir string, o Options) *writer {
 	meta, err := unlinked(t.TempDir())
 	must(t, err)
 	defer meta.Close()
-	r := newReader(o.Ownership, false, nil, nil)
+	r := newReader(o.Ownership, false, nil)
 	w := newWriter(nil, meta)
 	walk := &walker{
 		ctx: context.Background(), mode: whole, r: r, below: &base{r: r}, w: w, disk: untouchedDisk{}, o: o,

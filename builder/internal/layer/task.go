@@ -11,6 +11,9 @@ import (
 
 	"github.com/containers/storage"
 	drivers "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/idtools"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A task is one layer on its way into storage.
@@ -27,6 +30,9 @@ type task struct {
 
 func newTask(ctx context.Context, st storage.Store, rw *storage.Layer, parent string, o Options) (*task, error) {
 	t := &task{ctx: ctx, st: st, rw: rw, parent: parent, o: o}
+	if t.o.IDs != nil {
+		t.o.Move = false // what is on disk has other owners than the layer's: a move could not be taken up again when half are changed
+	}
 	if t.o.Move {
 		n, err := st.Mounted(rw.ID)
 		if err != nil {
@@ -73,25 +79,39 @@ func composed(dirs []string) bool {
 	})
 }
 
-// mapped tells whether owners on disk are not those of the container.
+// mapped tells whether the layer itself was made with id maps: it is storage's copy, not a difference.
 func (t *task) mapped() bool { return len(t.rw.UIDMap) > 0 || len(t.rw.GIDMap) > 0 }
 
 // walker returns one that reads a directory as m says, over the given directories.
 func (t *task) walker(m mode, below []string) *walker {
+	r := t.reader(t.rw)
+	if !t.mapped() && t.o.IDs != nil {
+		r = newReader(t.o.Ownership, inUserNS(), t.o.IDs)
+	}
 	return &walker{
-		ctx: t.ctx, mode: m, r: t.reader(t.rw), below: &base{dirs: below, r: t.reader(t.rw)}, o: t.o,
+		ctx: t.ctx, mode: m, r: r, below: &base{dirs: below, r: t.reader(t.rw)}, o: t.o,
 		stubs: newStubs(t.o.Excludes), links: map[inode]string{},
 	}
 }
 
 // reader reads nodes of a layer: each layer may keep the container's owners under numbers of its own.
 func (t *task) reader(l *storage.Layer) *reader {
-	return newReader(t.o.Ownership, inUserNS(), idMap(l.UIDMap), idMap(l.GIDMap))
+	if len(l.UIDMap) == 0 && len(l.GIDMap) == 0 {
+		return newReader(t.o.Ownership, inUserNS(), nil)
+	}
+	return newReader(t.o.Ownership, inUserNS(), &idmap.IDs{UIDs: ranges(l.UIDMap), GIDs: ranges(l.GIDMap)})
+}
+
+func ranges(list []idtools.IDMap) (m idmap.Map) {
+	for _, r := range list {
+		m = append(m, idmap.Range{Container: uint32(r.ContainerID), Host: uint32(r.HostID), Size: uint32(r.Size)})
+	}
+	return m
 }
 
 // mount calls f with the mount point of rw and a walker over the layer below ("" for none), both whole trees.
 func (t *task) mount(m mode, below string, f func(dir string, w *walker) error) error {
-	return t.mounted(t.rw.ID, func(dir string) error {
+	return t.mounted(t.shown(), func(dir string) error {
 		if below == "" {
 			return f(dir, t.walker(m, nil))
 		}
@@ -105,6 +125,14 @@ func (t *task) mount(m mode, below string, f func(dir string, w *walker) error) 
 			return f(dir, w)
 		})
 	})
+}
+
+// shown is what storage mounts to show the container: the maps of its owners are the container's, not the layer's.
+func (t *task) shown() string {
+	if t.o.Container != "" {
+		return t.o.Container
+	}
+	return t.rw.ID
 }
 
 func (t *task) mounted(id string, f func(dir string) error) error {

@@ -17,7 +17,7 @@ import (
 // that the same content is the same diff over every parent; of the directory itself nothing is said, unless there is no
 // parent. It stays as it is.
 func Tree(ctx context.Context, st storage.Store, dir, parent string, o Options) (Result, error) {
-	o.Move = false
+	o.Move, o.IDs = false, nil // a tree has its owners as they are meant
 	t := &task{ctx: ctx, st: st, rw: &storage.Layer{}, parent: parent, o: o}
 	d, err := st.GraphDriver()
 	if err != nil {

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -58,20 +57,4 @@ func isShadow(name string) bool {
 
 func sameAttrs(a, b []xattr) bool {
 	return slices.EqualFunc(a, b, func(a, b xattr) bool { return a.name == b.name && bytes.Equal(a.value, b.value) })
-}
-
-// An idMap maps the owners of a container to those on disk; an empty one changes nothing.
-type idMap []idtools.IDMap
-
-// inside returns the container's number for one on disk.
-func (m idMap) inside(id uint32) (uint32, error) {
-	if len(m) == 0 {
-		return id, nil
-	}
-	for _, r := range m {
-		if off := int64(id) - int64(r.HostID); off >= 0 && off < int64(r.Size) {
-			return uint32(int64(r.ContainerID) + off), nil
-		}
-	}
-	return 0, fmt.Errorf("owner %d has no number in the container", id)
 }

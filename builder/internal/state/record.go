@@ -85,6 +85,7 @@ type IDMapping struct {
 	HostUIDMapping, HostGIDMapping bool
 	UIDMap, GIDMap                 []IDMap
 	AutoUserNs                     bool
+	AutoUserNsOpts                 json.RawMessage `json:",omitempty"`
 }
 
 // IDMap is one range.
@@ -256,6 +257,16 @@ func (r *Record) PreferredFormat() string {
 		return "docker"
 	}
 	return "oci"
+}
+
+// OwnUsers tells whether the container's commands have a user namespace of their own.
+func (r *Record) OwnUsers() bool {
+	for _, n := range r.NamespaceOptions {
+		if n.Name == "user" {
+			return !n.Host && n.Path == ""
+		}
+	}
+	return false
 }
 
 // SetIDMaps notes the ID maps of the container's layer.
