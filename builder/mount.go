@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // A Mount is one mount that a command asked for.
@@ -53,7 +54,10 @@ type mounting struct {
 	trees []*os.File // what is bound: see runner.Job
 	files []runner.File
 	env   []string
-	names []string       // targets, to find doubles
+	names []string // targets, to find doubles
+	// ids are the maps of the command's user namespace, nil for none; shift applies them to mounts.
+	ids   *idmap.IDs
+	shift *shifter
 	undo  []func() error // in reverse order
 	// caches are those that this command holds already, by key.
 	caches map[string]string
@@ -135,6 +139,26 @@ func (p *mounting) attach(m Mount, f *os.File) error {
 	if err != nil {
 		return err
 	}
+	p.list = append(p.list, p.bound(m, source))
+	return nil
+}
+
+// attachOurs binds what is no path of the host, so that its owners mean the container's. It closes f; the error is errNotShifted if the file
+// system cannot show them so.
+func (p *mounting) attachOurs(m Mount, f *os.File) error {
+	source, err := p.tree(m, f)
+	if err != nil {
+		return err
+	}
+	if err := p.shift.apply(p.trees[len(p.trees)-1]); err != nil {
+		return err
+	}
+	p.list = append(p.list, p.bound(m, source))
+	return nil
+}
+
+// bound is the bind mount that m asks for.
+func (p *mounting) bound(m Mount, source string) specs.Mount {
 	options := []string{"rbind"}
 	if !m.Recursive() {
 		options[0] = "bind"
@@ -154,8 +178,7 @@ func (p *mounting) attach(m Mount, f *os.File) error {
 	if m.ReadOnly {
 		options = append(options, "ro")
 	}
-	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: source, Options: options})
-	return nil
+	return specs.Mount{Destination: m.Target, Type: "bind", Source: source, Options: options}
 }
 
 func deviceOption(m Mount) string {
@@ -195,11 +218,14 @@ func (p *mounting) bind(ctx context.Context, m Mount) error {
 	writable := !m.ReadOnly || m.Has("U")
 	switch {
 	case !hidden && !writable:
-		return p.attach(m, f)
-	case !hidden && !m.Has("U") && st.IsDir() && p.w.s.st.GraphDriverName() == "overlay":
+		if err := p.attachOurs(m, f); !errors.Is(err, errNotShifted) {
+			return err
+		}
+	case !hidden && !m.Has("U") && st.IsDir() && p.w.s.st.GraphDriverName() == "overlay" && p.ids == nil:
 		return p.overlay(m, f)
+	default:
+		f.Close()
 	}
-	f.Close()
 	return p.copied(ctx, m, root, source, ignore)
 }
 
@@ -288,11 +314,18 @@ func (p *mounting) hostPath(m Mount) error {
 		return errors.Join(err, f.Close())
 	}
 	if m.Has("U") {
-		if err := chownTree(f, int(p.user.UID), int(p.user.GID)); err != nil {
+		uid, gid, err := p.ids.Outside(int(p.user.UID), int(p.user.GID))
+		if err == nil {
+			err = chownTree(f, uid, gid)
+		}
+		if err != nil {
 			return errors.Join(fmt.Errorf("changing the owner of %s: %w", name, err), f.Close())
 		}
 	}
 	if m.Has("O") {
+		if p.ids != nil {
+			return errors.Join(errors.New("option O cannot be had in a user namespace of the container's own: leave it out, or copy the files"), f.Close())
+		}
 		return p.overlay(m, f)
 	}
 	return p.attach(m, f)
@@ -417,7 +450,7 @@ func (p *mounting) copied(ctx context.Context, m Mount, root *rootfs.Root, sourc
 	if err != nil {
 		return err
 	}
-	dst, err := rootfs.Open(dir, p.w.s.own)
+	dst, err := rootfs.OpenMapped(dir, p.w.s.own, p.ids)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 	if err := p.relabel(m, data); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	return p.attach(m, f)
+	return p.attachOurs(m, f)
 }
 
 // origin identifies the initial content of a cache: another one makes another cache (dockerfile.md §5.5).

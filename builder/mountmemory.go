@@ -41,7 +41,7 @@ func (p *mounting) copyUp(ctx context.Context, m Mount) error {
 		return err
 	}
 	p.undo = append(p.undo, f.Close)
-	dst, err := rootfs.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), p.w.s.own)
+	dst, err := rootfs.OpenMapped(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), p.w.s.own, p.ids)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,11 @@ func (p *mounting) fillFrom(ctx context.Context, dst *rootfs.Root, m Mount) erro
 	if m.Mode != nil {
 		mode = *m.Mode
 	}
-	return errors.Join(unix.Fchown(top.Fd(), int(i.UID), int(i.GID)), unix.Fchmod(top.Fd(), mode))
+	uid, gid, err := p.ids.Outside(i.UID, i.GID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fchown(top.Fd(), uid, gid), unix.Fchmod(top.Fd(), mode))
 }
 
 // detachedTmpfs makes a file system in memory that is mounted nowhere yet.

@@ -203,7 +203,7 @@ func (p *mounting) agent(m Mount) error {
 	if err := unix.Chmod(socket, mode); err != nil {
 		return err
 	}
-	if err := os.Chown(socket, int(m.UID), int(m.GID)); err != nil && !oneID() {
+	if err := os.Chown(socket, int(m.UID), int(m.GID)); err != nil && !oneID() { // the container's numbers: see reachable
 		return err
 	}
 	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: socket, Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec"}})

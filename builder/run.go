@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-build/slipway/builder/internal/runner/oci"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 	"github.com/slipway-build/slipway/internal/userns"
 )
 
@@ -56,6 +57,9 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		}
 		defer root.Close()
 		c := &commanded{w: w, root: root, dir: dir, box: box, o: o}
+		if c.ids, err = w.runIDs(); err != nil {
+			return err
+		}
 		defer func() {
 			if cerr := c.close(); cerr != nil {
 				w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
@@ -65,7 +69,11 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		if err != nil {
 			return err
 		}
-		job := runner.Job{Spec: s, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
+		rootTree, err := c.reachable(s, mountpoint)
+		if err != nil {
+			return err
+		}
+		job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
 		job.Connect = c.connect(c.hostname(), job.ID)
 		made, err := w.madeFor()
 		if err != nil {
@@ -143,7 +151,8 @@ type commanded struct {
 	net    network.Choice
 	o      RunOptions
 	mounts mounting
-	tty    *terminal // nil for none
+	tty    *terminal  // nil for none
+	ids    *idmap.IDs // of the command's own user namespace, nil for the caller's
 }
 
 func (c *commanded) close() error {
@@ -157,7 +166,14 @@ func (c *commanded) close() error {
 func (c *commanded) start(ctx context.Context, job runner.Job) (runner.Result, error) {
 	std := c.o.Stdio
 	job.Stdin = std.In
-	job.Stdout, job.Stderr = relayed(std.Out, std.Err, c.box.Isolation == IsolationOCI || c.mounts.user.UID != 0)
+	job.Stdout, job.Stderr = relayed(std.Out, std.Err, c.box.Isolation == IsolationOCI || c.mounts.user.UID != 0 || c.ids != nil)
+	if c.ids != nil && c.tty == nil {
+		done, err := c.ownPipes(&job)
+		if err != nil {
+			return runner.Result{}, err
+		}
+		defer done()
+	}
 	if c.tty != nil {
 		if err := c.tty.connect(std); err != nil {
 			return runner.Result{}, err
@@ -179,7 +195,11 @@ func (c *commanded) terminal(user spec.User) (err error) {
 	if c.tty, err = openTerminal(); err != nil {
 		return err
 	}
-	_ = c.tty.slave.Chown(int(user.UID), int(user.GID)) // with one id there is nobody else
+	uid, gid, err := c.ids.Outside(int(user.UID), int(user.GID))
+	if err != nil {
+		return err
+	}
+	_ = c.tty.slave.Chown(uid, gid) // with one id there is nobody else
 	if c.box.Isolation == IsolationOCI {
 		return nil
 	}
@@ -219,7 +239,8 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	}
 	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
 	_, mountLabel := c.labels()
-	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}}
+	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids)}
+	c.mounts.undo = append(c.mounts.undo, c.mounts.shift.close)
 	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
 		return nil, err
 	}
@@ -243,7 +264,8 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
 		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), c.mounts.list), Devices: box.Devices, OneID: oneID(),
-		UserNamespace: userns.Current() != userns.Root,
+		UserNamespace: userns.Current() != userns.Root || c.ids != nil, ForeignNetwork: c.ids != nil && c.box.Isolation == IsolationOCI && c.connect("", "") != nil,
+		UIDs: mappings(c.ids, false), GIDs: mappings(c.ids, true),
 	})
 }
 

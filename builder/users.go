@@ -149,6 +149,9 @@ func checkMaps(ids *idmap.IDs) error {
 		if err := m.want.Check(); err != nil {
 			return fmt.Errorf("initializing ID mappings: %s ids: %w", m.kind, err)
 		}
+		if _, ok := m.want.Outside(0); !ok {
+			return fmt.Errorf("initializing ID mappings: %s ids: there is no number for root: map 0", m.kind)
+		}
 		for _, r := range m.want {
 			if !covered(m.has, r) {
 				return fmt.Errorf("initializing ID mappings: %s ids: the range %s needs ids from %d to %d of this user namespace, which has %v (docs/rootless.md)",

@@ -17,7 +17,9 @@ const FirstTree = 5
 
 // Request is all the child needs to know.
 type Request struct {
-	Root     string // mount point of the root file system, on the host
+	Root string // mount point of the root file system, on the host
+	// RootTree is the number of the detached mount that is the root file system instead, counted from 1, 0 for none.
+	RootTree int `json:",omitempty"`
 	Hostname string
 	Argv     []string
 	Env      []string
@@ -33,7 +35,7 @@ type Request struct {
 	Terminal bool
 	// FirstTree is the descriptor of the first detached mount.
 	FirstTree int
-	// Files are kept on a tmpfs, which only this process sees, over the directory Stage of the host.
+	// Files are kept on a tmpfs, which only this process sees, over the directory Stage of the host; with RootTree over the host's root.
 	Files     []File
 	Stage     string
 	Masked    []string

@@ -18,7 +18,8 @@ type rootBuilder struct {
 	root   *rootfs.Root
 	null   *os.File // the host's /dev/null, pinned before anything is mounted
 	points *Points
-	trees  int // the first detached mount
+	trees  int      // the first detached mount
+	stage  *os.File // a file system in memory for files, if not at a path of the host
 }
 
 // buildRoot mounts everything below the root file system and makes it the root of this process. Every
@@ -28,7 +29,7 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return b, fmt.Errorf("separating mounts from the host's: %w", err)
 	}
-	if err := unix.Mount(req.Root, req.Root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	if err := b.bindRoot(req); err != nil {
 		return b, fmt.Errorf("binding the root file system: %w", err)
 	}
 	// A device that a layer brings along must not open the host's disk. Who may make devices needs no layer for it.
@@ -77,6 +78,27 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 		return b, cover(req.Root)
 	}
 	return b, pivot(req.Root)
+}
+
+// bindRoot mounts the root file system. As root of a user namespace we may not walk to where it is on the host: it was handed to us, and is
+// mounted over the host's root, which stays where paths of the host begin.
+func (b *rootBuilder) bindRoot(req *Request) (err error) {
+	if req.RootTree == 0 {
+		return unix.Mount(req.Root, req.Root, "", unix.MS_BIND|unix.MS_REC, "")
+	}
+	if len(req.Files) > 0 { // first: what is mounted later covers it
+		if b.stage, err = aside(req.MountLabel); err != nil {
+			return fmt.Errorf("making a place in memory: %w", err)
+		}
+	}
+	fd := b.trees + req.RootTree - 1
+	req.Root = "/proc/self/fd/" + strconv.Itoa(fd)
+	return overRoot(fd)
+}
+
+// overRoot mounts a detached tree over the host's root.
+func overRoot(fd int) error {
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // cover moves the root over the old one, which stays below, out of reach: the way up from the new root leads to what is

@@ -26,6 +26,9 @@ type Job struct {
 	// Trees are mounts that are attached nowhere yet (open_tree(2)). In Spec the path of TreePath stands for one of them, as the
 	// source of a bind mount, the lower directory of an overlay, or a namespace to join.
 	Trees []*os.File
+	// Root is the number of the tree that is the root file system, counted from 1; 0 is for Spec.Root.Path. Who has a user namespace of
+	// its own cannot walk to that path.
+	Root int
 	// Files are shown to the command from memory.
 	Files []File
 	// Connect, if not nil, connects the new network namespace that process pid has, before anything runs in it. What it returns

@@ -15,8 +15,13 @@ import (
 // some kernels let running executables be written to.
 //
 // The descriptor is above those that children get. The caller closes the file when the child has been started.
-func Self() (*os.File, error) {
+//
+// With anyone the file can be started by users other than its own.
+func Self(anyone bool) (*os.File, error) {
 	f, err := readOnlySelf()
+	if err == nil && anyone {
+		err = startable(f)
+	}
 	if err != nil {
 		f, err = copiedSelf()
 	}
@@ -29,6 +34,18 @@ func Self() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// startable closes a file that others may not start.
+func startable(f *os.File) error {
+	st, err := f.Stat()
+	if err == nil && st.Mode()&0o005 != 0o005 {
+		err = errors.New("others may not start this program")
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
 }
 
 // aboveChildren is above the descriptors of a child, which take the place of others while it starts.

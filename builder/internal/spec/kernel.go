@@ -22,7 +22,7 @@ func kernelMounts(in Input) []specs.Mount {
 	list = append(list, ipcMounts(in)...)
 	list = append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
-	if in.UserNamespace && in.HostNetwork {
+	if in.UserNamespace && (in.HostNetwork || in.ForeignNetwork) {
 		list = slices.DeleteFunc(list, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/sys") })
 		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rslave", "nosuid", "noexec", "nodev", "ro"}})
 	}

@@ -27,6 +27,8 @@ type Input struct {
 	HostNetwork, HostPID, HostIPC, HostUTS, HostCgroup bool
 	Joined                                             map[specs.LinuxNamespaceType]string
 	// GroupAdd are supplementary groups by number, or the one word keep-groups, which adds CallerGroups.
+	// UIDs and GIDs are the maps of a user namespace of the command's own, none for the caller's.
+	UIDs, GIDs   []specs.LinuxIDMapping
 	GroupAdd     []string
 	CallerGroups []uint32
 	Capabilities []string
@@ -55,6 +57,8 @@ type Input struct {
 	CgroupParent string
 	// UserNamespace says that the caller is root of one only: the kernel shows it no sysfs of a network that is not its own.
 	UserNamespace bool
+	// ForeignNetwork says that the network namespace, though not the host's, belongs to another user namespace than the command's.
+	ForeignNetwork bool
 	// OneID says that only one identity is mapped: the group of terminals is not there.
 	OneID bool
 	// Arch is the processor, a GOARCH; empty is this machine's.
@@ -99,6 +103,7 @@ func Generate(in Input) (*specs.Spec, error) {
 		Mounts: ordered(slices.Concat(in.Mounts, devices), kernelMounts(in)),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(in), MaskedPaths: sec.masked, ReadonlyPaths: sec.readOnly, Seccomp: sec.seccomp,
+			UIDMappings: in.UIDs, GIDMappings: in.GIDs,
 			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent, MountLabel: in.MountLabel,
 		},
 	}
@@ -162,6 +167,9 @@ func environment(in Input) []string {
 // namespaces lists them; one that is neither shared nor joined is new.
 func namespaces(in Input) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if len(in.UIDs) > 0 {
+		list = append(list, specs.LinuxNamespace{Type: specs.UserNamespace})
+	}
 	for _, ns := range []struct {
 		host bool
 		kind specs.LinuxNamespaceType

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
@@ -39,6 +40,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	req.Files, req.Stage, req.FirstTree, req.NoPivot = j.Files, j.Dir, runchild.FirstTree, j.NoPivot
+	req.RootTree = j.Root
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -54,7 +56,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	defer sup.close()
 	req.FirstTree += len(sup.files())
-	self, err := runner.Self()
+	self, err := runner.Self(flags&unix.CLONE_NEWUSER != 0)
 	if err != nil {
 		return runner.Result{}, err
 	}
@@ -69,6 +71,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
 		WaitDelay:   time.Second,
 	}
+	owned(cmd.SysProcAttr, j.Spec.Linux)
 	if j.Stdin != nil {
 		cmd.Stdin = j.Stdin
 	}
@@ -98,6 +101,21 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// owned makes the process root of its user namespace, if it gets one.
+func owned(attr *syscall.SysProcAttr, l *specs.Linux) {
+	if attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+		return
+	}
+	for _, m := range l.UIDMappings {
+		attr.UidMappings = append(attr.UidMappings, syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)})
+	}
+	for _, m := range l.GIDMappings {
+		attr.GidMappings = append(attr.GidMappings, syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)})
+	}
+	attr.GidMappingsEnableSetgroups = true
+	attr.Credential = &syscall.Credential{} // its root and nothing else
 }
 
 // converse sends the request and reads both reports.

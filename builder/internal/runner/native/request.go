@@ -88,6 +88,8 @@ func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {
 			return 0, fmt.Errorf("joining a %s namespace needs an OCI runtime: use --isolation=oci", ns.Type)
 		}
 		switch ns.Type {
+		case specs.UserNamespace:
+			flags |= unix.CLONE_NEWUSER
 		case specs.PIDNamespace:
 			flags |= unix.CLONE_NEWPID
 		case specs.MountNamespace:

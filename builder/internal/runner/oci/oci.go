@@ -22,6 +22,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -55,8 +56,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err != nil {
 		return res, err
 	}
-	bundle := filepath.Join(j.Dir, "bundle")
-	if err := os.Mkdir(bundle, 0o700); err != nil {
+	bundle, err := stageFor(j)
+	if err != nil {
 		return res, err
 	}
 	call := append([]string{command}, r.global(command, j, limited)...)
@@ -77,6 +78,23 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// stageFor is the empty directory where the runtime finds its bundle. What has a user namespace of its own cannot walk to where only the
+// host's root may: it is given one that everybody may search, which is covered for the runtime alone.
+func stageFor(j runner.Job) (string, error) {
+	if j.Root == 0 {
+		bundle := filepath.Join(j.Dir, "bundle")
+		return bundle, os.Mkdir(bundle, 0o700)
+	}
+	places := []string{"/mnt", "/media", "/srv", "/opt", "/home"}
+	for _, dir := range places {
+		var st unix.Stat_t
+		if unix.Lstat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("isolation oci with a user namespace needs one of the directories %s: make one, or use the built-in isolation", strings.Join(places, " "))
 }
 
 func pivoting(j runner.Job) []string {
@@ -201,6 +219,9 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	linux.Devices = nil
 	c.Linux = &linux
 	c.Mounts = nil
+	if j.Root > 0 {
+		c.Root = &specs.Root{Path: req.StagedTree(j.Root - 1)}
+	}
 	req.Trees, req.MountLabel = len(j.Trees), linux.MountLabel
 	for _, m := range j.Spec.Mounts {
 		if i, ok := runner.TreeIndex(m.Source); ok {
