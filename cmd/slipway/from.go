@@ -17,7 +17,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use: "from [flags] IMAGE", Short: "Create a working container of an image, or of nothing (scratch)",
-		Long: "ONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
+		Long:    "ONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
 		Example: "  from alpine\n  from --name work docker://registry.example/app:1\n  from scratch",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
