@@ -58,6 +58,8 @@ type Options struct {
 	Secrets []builder.Secret
 	Agents  []builder.Agent
 	Output  builder.Output
+	// ContextTime is what SOURCE_DATE_EPOCH=context means ([Context]); nil leaves it without effect.
+	ContextTime *time.Time
 	// SBOM is made of the image and of Context; its scanner is pulled as Pull says.
 	SBOM builder.SBOM
 	// Labels and Annotations are "k=v", set last.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,9 @@ type Context struct {
 	// Fetched says that the directory was made for this build: its ignore files do not count, and its links lead nowhere
 	// outside.
 	Fetched bool
-	done    func() error
+	// Time is when what was fetched was made: that of the commit, or of the newest file; nil for a directory of this machine.
+	Time *time.Time
+	done func() error
 }
 
 // Fetch says how contexts that are not here are fetched.
@@ -37,6 +40,8 @@ type Fetch struct {
 	Environ []string
 	// KeepGit keeps .git directories.
 	KeepGit bool
+	// CommitTime gives files of a repository the time of the commit.
+	CommitTime bool
 }
 
 // OpenContext opens what a build's argument names (dockerfile.md §1.2): a directory, "-" for standard input, a URL of an archive
@@ -88,7 +93,7 @@ func localContext(where string) (*Context, error) {
 
 // clone fetches a repository.
 func (c *Context) clone(ctx context.Context, where string, f Fetch) error {
-	o := source.GitOptions{Environ: f.Environ}
+	o := source.GitOptions{Environ: f.Environ, CommitTime: f.CommitTime}
 	if f.KeepGit {
 		o.KeepDir = &f.KeepGit
 	}
@@ -98,7 +103,12 @@ func (c *Context) clone(ctx context.Context, where string, f Fetch) error {
 	}
 	top := filepath.Join(c.Dir, "clone")
 	c.Dir = filepath.Join(top, g.Subdir())
-	return g.Clone(ctx, top)
+	if err := g.Clone(ctx, top); err != nil {
+		return err
+	}
+	t := g.Committed().UTC()
+	c.Time = &t
+	return nil
 }
 
 func (c *Context) download(ctx context.Context, s *builder.Store, where string) error {
@@ -110,7 +120,14 @@ func (c *Context) download(ctx context.Context, s *builder.Store, where string) 
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.unpack(ctx, in.Body), in.Close())
+	if err := errors.Join(c.unpack(ctx, in.Body), in.Close()); err != nil {
+		return err
+	}
+	if c.Text != nil && !in.Mtime.IsZero() {
+		t := in.Mtime.UTC()
+		c.Time = &t
+	}
+	return nil
 }
 
 // unpack takes an archive as the context, and anything else as the build file of an empty one.
@@ -133,8 +150,25 @@ func (c *Context) unpack(ctx context.Context, in io.Reader) error {
 		return err
 	}
 	defer root.Close()
-	_, err = copier.Extract(ctx, root, "/", r, copier.Options{})
+	if _, err = copier.Extract(ctx, root, "/", r, copier.Options{}); err == nil {
+		c.Time, err = newest(c.Dir)
+	}
 	return err
+}
+
+// newest is the time of the newest file below a directory, nil if there is none; directories that no archive names have that of now.
+func newest(dir string) (newest *time.Time, err error) {
+	return newest, filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && (newest == nil || info.ModTime().After(*newest)) {
+			t := info.ModTime().UTC()
+			newest = &t
+		}
+		return err
+	})
 }
 
 // MaxBuildFile is how long a build file may be, in bytes.

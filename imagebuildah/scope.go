@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -45,9 +46,18 @@ func (b *build) epoch() error {
 	if !given || text == "" || b.o.Output.Epoch != nil || b.o.Output.Timestamp != nil {
 		return nil
 	}
+	if text == "context" {
+		b.o.Args = maps.Clone(b.o.Args)
+		delete(b.o.Args, name)
+		if b.o.ContextTime == nil {
+			return nil
+		}
+		text = strconv.FormatInt(b.o.ContextTime.Unix(), 10)
+		b.o.Args[name] = text
+	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return fmt.Errorf("invalid %s: %s: want seconds since 1970", name, text)
+		return fmt.Errorf("invalid %s: %s: want seconds since 1970, or context", name, text)
 	}
 	t := time.Unix(n, 0).UTC()
 	b.o.Output.Epoch = &t

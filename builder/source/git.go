@@ -24,6 +24,8 @@ type GitOptions struct {
 	// KeepDir and Commit are the flags --keep-git-dir and --checksum; nil and empty say nothing.
 	KeepDir *bool
 	Commit  string
+	// CommitTime gives every file the time of the commit, as the URL may ask too.
+	CommitTime bool
 	// Environ is the environment that git's is made of ("K=V"); nil is this process's.
 	Environ []string
 }
@@ -35,6 +37,8 @@ type GitSource struct {
 	keep   bool
 	o      GitOptions
 	pinned bool // the commit is what the ref was
+	// committed is the time of the commit that was cloned.
+	committed time.Time
 }
 
 // Git is the repository that a word names. Nothing is fetched yet.
@@ -51,6 +55,7 @@ func Git(word string, o GitOptions) (*GitSource, error) {
 			return nil, fmt.Errorf("git source %s: %w", ref, err)
 		}
 	}
+	ref.CommitTime = ref.CommitTime || o.CommitTime
 	g := &GitSource{ref: ref, o: o}
 	switch {
 	case o.KeepDir != nil && ref.KeepDir != nil && *o.KeepDir != *ref.KeepDir:
@@ -64,6 +69,9 @@ func Git(word string, o GitOptions) (*GitSource, error) {
 }
 
 func (g *GitSource) String() string { return g.ref.String() }
+
+// Committed is the time of the commit, after Clone.
+func (g *GitSource) Committed() time.Time { return g.committed }
 
 // Pin asks the remote which commit is meant, and stays with that one. With it, everything that decides the content is
 // known before anything is fetched; it returns a text of that.
@@ -298,18 +306,18 @@ func gitEnv(env []string) []string {
 
 // tidy gives what was checked out the modes that git means, whatever the umask, and removes ".git" at every level.
 func (g *GitSource) tidy(ctx context.Context, root *rootfs.Root, dir, commit string) error {
+	out, err := g.git(ctx, dir, "show", "--no-patch", "--format=%ct", commit)
+	if err != nil {
+		return err
+	}
+	sec, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	if err != nil {
+		return fmt.Errorf("git source %s: time of %s: %w", g, commit, err)
+	}
+	g.committed = time.Unix(sec, 0)
 	var mtime *time.Time
 	if g.ref.CommitTime {
-		out, err := g.git(ctx, dir, "show", "--no-patch", "--format=%ct", commit)
-		if err != nil {
-			return err
-		}
-		sec, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
-		if err != nil {
-			return fmt.Errorf("git source %s: time of %s: %w", g, commit, err)
-		}
-		t := time.Unix(sec, 0)
-		mtime = &t
+		mtime = &g.committed
 	}
 	d, err := root.Dir("/")
 	if err != nil {

@@ -32,6 +32,7 @@ func (f *buildFlags) inputs(ctx context.Context, s *builder.Store, args []string
 	}
 	f.o.Fetch = imagebuildah.Fetch{In: f.g.in, Environ: f.g.env.forGit(), KeepGit: f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "1" ||
 		f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "true"}
+	_, f.o.Fetch.CommitTime = f.o.Args["SOURCE_DATE_EPOCH"]
 	where := "."
 	if len(args) == 1 {
 		where = args[0]
@@ -42,6 +43,7 @@ func (f *buildFlags) inputs(ctx context.Context, s *builder.Store, args []string
 	if c, err = imagebuildah.OpenContext(ctx, s, where, f.o.Fetch); err != nil {
 		return nil, err
 	}
+	f.o.ContextTime = c.Time
 	if err := f.buildFile(ctx, c); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -74,6 +76,8 @@ func (f *buildFlags) buildArgs() (map[string]string, error) {
 	m := map[string]string{}
 	if e := f.o.Output.Epoch; e != nil {
 		m["SOURCE_DATE_EPOCH"] = strconv.FormatInt(e.Unix(), 10)
+	} else if f.contextTime {
+		m["SOURCE_DATE_EPOCH"] = "context"
 	}
 	list, err := argFiles(f.argFiles)
 	if err != nil {

@@ -62,7 +62,7 @@ func newCommitCmd(g *globals) *cobra.Command {
 	pull := pullFlags(fs, &o.SBOM.Pull.Policy)
 	fs.Lookup("pull").Usage = "when to pull the scanner of an SBOM: missing, always, newer, never"
 	sign := signFlags(fs, g, &o.Sign)
-	repro := reproFlags(fs, g, &o.Output)
+	repro := reproFlags(fs, g, &o.Output, nil)
 	oldTimes := oldTimeFlags(fs, &o.Output)
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
 		if err := errors.Join(compress(), sign(), sbom(), pull(), repro(), oldTimes()); err != nil {

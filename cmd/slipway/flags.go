@@ -575,8 +575,8 @@ func compressionFlags(fs *pflag.FlagSet, c *builder.Compression) func() error {
 	}
 }
 
-// reproFlags binds what makes results repeatable (cli.md §8.11).
-func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output) func() error {
+// reproFlags binds what makes results repeatable (cli.md §8.11). context, if there may be one, is set where its time is to be taken.
+func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool) func() error {
 	var stamp, epoch string
 	fs.StringVar(&stamp, "timestamp", "", "`seconds` that all times are set to")
 	fs.StringVar(&epoch, "source-date-epoch", "", "`seconds` that the image's own times are set to (default $SOURCE_DATE_EPOCH)")
@@ -592,6 +592,10 @@ func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output) func() error {
 		}
 		if o.Timestamp, err = seconds(stamp); err != nil || stamp != "" {
 			return err
+		}
+		if context != nil && first(epoch, g.env.plain("SOURCE_DATE_EPOCH")) == "context" {
+			*context = true
+			return nil
 		}
 		if epoch != "" {
 			o.Epoch, err = seconds(epoch)

@@ -21,9 +21,50 @@ type output struct {
 	kind, dest, name string
 	tar, push        bool
 	compression      builder.Compression
+	image            imageKeys
 	to               io.Writer // where dest is "-"
 	registry         builder.Registry
 	report           io.Writer
+}
+
+// imageKeys are those of an output that say what image is built: the one in local storage is the one that is written.
+type imageKeys struct {
+	docker, rewrite bool
+	annotations     []string
+}
+
+// key reads one key, and tells whether it is one of these.
+func (i *imageKeys) key(k, v string) (ok bool, err error) {
+	for _, prefix := range []string{"annotation.", "annotation-manifest."} {
+		if name, ok := strings.CutPrefix(k, prefix); ok && name != "" {
+			i.annotations = append(i.annotations, name+"="+v)
+			return true, nil
+		}
+	}
+	var yes bool
+	switch k {
+	case "oci-mediatypes":
+		yes, err = strconv.ParseBool(v)
+		i.docker = !yes
+	case "rewrite-timestamp":
+		i.rewrite, err = strconv.ParseBool(v)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// apply has the image built as an output asks for.
+func (f *buildFlags) apply(i imageKeys) error {
+	if i.docker {
+		if f.format == "oci" {
+			return errors.New("oci-mediatypes=false contradicts the format oci")
+		}
+		f.o.Output.Format = builder.FormatDocker
+	}
+	f.o.Output.Rewrite = f.o.Output.Rewrite || i.rewrite
+	f.o.Annotations = append(f.o.Annotations, i.annotations...)
+	return nil
 }
 
 // parseOutputs reads the values of --output. One that goes to standard output leaves nothing else there.
@@ -32,6 +73,9 @@ func (f *buildFlags) parseOutputs() ([]*output, error) {
 	for _, text := range f.outputs {
 		o, err := parseOutput(text)
 		if err != nil {
+			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
+		}
+		if err := f.apply(o.image); err != nil {
 			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
 		}
 		o.to, o.registry, o.report = f.g.out, f.o.Pull.Registry, f.o.Pull.Report
@@ -82,8 +126,13 @@ func parseOutput(text string) (*output, error) {
 			o.compression.Level = &level
 		case "force-compression":
 			o.compression.Force, err = strconv.ParseBool(v)
+		case "push-by-digest":
+			err = errors.New("push-by-digest is not supported: an image is pushed to a name")
 		default:
-			err = fmt.Errorf("unknown key %q", k)
+			var ok bool
+			if ok, err = o.image.key(k, v); !ok {
+				err = fmt.Errorf("unknown key %q", k)
+			}
 		}
 		if err != nil {
 			return nil, err
