@@ -149,7 +149,35 @@ func text(cmd instructions.Command) string {
 	if !ok {
 		return strings.ToUpper(cmd.Name())
 	}
-	return s.String()
+	return s.String() + bodies(cmd)
+}
+
+// bodies shows the first line of each here-document of an instruction (exact.md §11.4).
+func bodies(cmd instructions.Command) string {
+	var list []string
+	switch c := cmd.(type) {
+	case *plan.Run:
+		for _, f := range c.Files {
+			list = append(list, f.Data)
+		}
+	case *instructions.CopyCommand:
+		for _, f := range c.SourceContents {
+			list = append(list, f.Data)
+		}
+	case *instructions.AddCommand:
+		for _, f := range c.SourceContents {
+			list = append(list, f.Data)
+		}
+	}
+	text := ""
+	for _, body := range list {
+		first, _, more := strings.Cut(strings.TrimSpace(body), "\n")
+		if more {
+			first += "..."
+		}
+		text += " (" + first + ")"
+	}
+	return text
 }
 
 // execute does one instruction: an error says which, and where it stands.
