@@ -317,7 +317,7 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 	}
 	if errors.Is(err, storage.ErrDuplicateID) {
 		rec, err = s.st.Image(id)
-		if err == nil && rec.Digest != man { // it may have been written in several formats: the last one counts
+		if err == nil && rec.BigDataDigests[storage.ImageDigestBigDataKey] != man { // it may have been written in several formats: the last one counts
 			err = errors.Join(s.st.SetImageBigData(id, byDigest, b.Manifest, asManifest),
 				s.st.SetImageBigData(id, storage.ImageDigestBigDataKey, b.Manifest, asManifest))
 		}

@@ -51,7 +51,12 @@ func (s *Store) Images() ([]*Image, error) {
 func (i *Image) ID() string { return i.rec.ID }
 
 // Digest is that of the manifest; empty for images stored without one.
-func (i *Image) Digest() digest.Digest { return i.rec.Digest }
+func (i *Image) Digest() digest.Digest {
+	if d := i.rec.BigDataDigests[storage.ImageDigestBigDataKey]; d != "" {
+		return d // the record's own stays that of the manifest written first
+	}
+	return i.rec.Digest
+}
 
 // Digests are those of all manifests the image is known under.
 func (i *Image) Digests() []digest.Digest { return i.rec.Digests }
