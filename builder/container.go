@@ -235,6 +235,9 @@ func (c *Container) MountPoint() (string, error) {
 
 // Rename gives the container another name; the error is ErrNameInUse if a container has it already.
 func (c *Container) Rename(name string) error {
+	if name == "" {
+		return errors.New("renaming a container: the new name must not be empty")
+	}
 	if name == c.Name() {
 		return errors.New("renaming a container with the same name as its current name")
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/builder/source"
 	"github.com/slipway-build/slipway/copier"
@@ -34,6 +36,7 @@ func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o 
 				w.s.o.Log.Warn(fmt.Sprintf("device %s is left out: devices can only be made by root, or recorded where one id exists (docs/rootless.md)", name))
 			}
 		}
+		co.Avoid = w.s.notStorage()
 		if err == nil {
 			content, err = put(ctx, root, w.destination(dest), in, o.Unpack, co)
 		}
@@ -43,6 +46,20 @@ func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o 
 		return content, fmt.Errorf("copying %s: %w", src, err)
 	}
 	return content, nil
+}
+
+// notStorage refuses to copy the storage into one of its containers, which would not end.
+func (s *Store) notStorage() func(rootfs.Info) error {
+	var root unix.Stat_t
+	if unix.Stat(s.GraphRoot(), &root) != nil {
+		return nil
+	}
+	return func(dir rootfs.Info) error {
+		if dir.Dev != root.Dev || dir.Ino != root.Ino {
+			return nil
+		}
+		return fmt.Errorf("the storage %s is in what is copied: exclude it (--exclude, .containerignore), or use another --root", s.GraphRoot())
+	}
 }
 
 // put copies what a source gave.

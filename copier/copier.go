@@ -44,6 +44,8 @@ type Options struct {
 	Unpack bool
 	// Link copies as into a layer of its own that is put on top: nothing of the destination is followed or asked.
 	Link bool
+	// Avoid, if set, is asked about each directory that is copied: its error ends the copy.
+	Avoid func(rootfs.Info) error
 	// Index, if set, knows digests of files from earlier times; Digest asks it and tells it.
 	Index *Index
 	// SkipDevice, if set, is told the names of devices that may not be made, and are left out.

@@ -56,6 +56,11 @@ func (c *copying) tree(src *rootfs.Root, it item, dest string) error {
 		return err
 	}
 	defer from.Close()
+	if info, err := from.Lstat("."); err != nil {
+		return err
+	} else if err := c.avoid(info); err != nil {
+		return err
+	}
 	s := spot{at: trim(it.path), ex: it.ex}
 	s.ignored, s.excluded = c.o.Ignore.at(s.at), c.exclude.at(s.ex)
 	if c.dst == nil {
@@ -227,6 +232,13 @@ func (c *copying) finish(from *rootfs.Dir, j *job, to opener) error {
 	return err
 }
 
+func (c *copying) avoid(dir rootfs.Info) error {
+	if c.o.Avoid == nil {
+		return nil
+	}
+	return c.o.Avoid(dir)
+}
+
 // subtree copies a directory inside a copied one.
 func (c *copying) subtree(from *rootfs.Dir, name string, s spot, to opener) error {
 	sub, err := from.Dir(name)
@@ -239,6 +251,9 @@ func (c *copying) subtree(from *rootfs.Dir, name string, s spot, to opener) erro
 	defer sub.Close()
 	info, err := sub.Lstat(".")
 	if err != nil {
+		return err
+	}
+	if err := c.avoid(info); err != nil {
 		return err
 	}
 	attrs, err := sub.Xattrs(".")

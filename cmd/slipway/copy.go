@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,9 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 				return errors.New("container ID must be specified")
 			case 1:
 				return errors.New("src must be specified")
+			}
+			if slices.Contains(args[1:max(2, len(args)-1)], "") {
+				return errors.New("src must be specified: a source is empty")
 			}
 			return nil
 		},

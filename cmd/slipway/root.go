@@ -52,7 +52,11 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	}
 	var silent *silentError
 	if !errors.As(err, &silent) {
-		fmt.Fprintf(stderr, "Error: %s\n", oneLine(suggest(g, root, cmd, err)))
+		text := oneLine(suggest(g, root, cmd, err))
+		if ctx.Err() != nil {
+			text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted by a signal")
+		}
+		fmt.Fprintf(stderr, "Error: %s\n", text)
 	}
 	return exitCode(err, g.env.own("EXIT_CODES") == "shell")
 }
