@@ -2,18 +2,37 @@ package builder
 
 import (
 	"fmt"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/selinux/go-selinux"
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
 )
 
-// hostConf reads the host's containers.conf.
-func (s *Store) hostConf() (*hostconf.Conf, error) {
-	return hostconf.Read(hostconf.Files(s.o.Environ, os.Getuid() != 0 || rootless()))
+// confFiles are the host's files containers.conf.
+func (s *Store) confFiles() []string { return hostconf.Files(s.o.Environ, rootless()) }
+
+// HostEnvironment are the variables "K=V" that the host's containers.conf wants this program to have, where lookup finds none of that
+// name. A file that cannot be read says nothing here: commands that need it fail.
+func HostEnvironment(lookup func(string) (string, bool)) (list []string) {
+	files := hostconf.Files(lookup, rootless())
+	if !hostconf.Mention(files, "env") {
+		return nil
+	}
+	conf, err := hostconf.Read(files)
+	if err != nil {
+		return nil
+	}
+	for _, kv := range conf.Engine.Env {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, set := lookup(name); !set {
+			list = append(list, kv)
+		}
+	}
+	return list
 }
 
 // RetriesDefault as the number of retries means the one in containers.conf, else 3.
@@ -25,7 +44,7 @@ func (s *Store) withRetries(r Registry) Registry {
 	if r.Retries != RetriesDefault && r.RetryDelay != 0 {
 		return r
 	}
-	conf, err := s.hostConf()
+	conf, err := s.conf()
 	if err != nil {
 		s.o.Log.Warn("no defaults from containers.conf", "error", err)
 		conf = &hostconf.Conf{}
@@ -51,7 +70,7 @@ func (s *Store) withCompression(o PushOptions, manifestType string) (PushOptions
 	if c.Format != "" || c.Disable || o.Format != "" && o.Format != "oci" || o.Format == "" && manifestType != ispec.MediaTypeImageManifest {
 		return o, nil
 	}
-	conf, err := s.hostConf()
+	conf, err := s.conf()
 	if err != nil {
 		return o, err
 	}
@@ -65,9 +84,49 @@ func (s *Store) withCompression(o PushOptions, manifestType string) (PushOptions
 }
 
 // WithDefaults fills in what the host's containers.conf says about running commands, where box says nothing (decisions.md
-// §1.12). Working containers need no call: theirs are filled in when a command runs. A build does it once.
+// §1.12). Working containers need no call: theirs are filled in when a command runs, but for namespaces, which are settled when
+// they are made (exact.md §8). A build does it once.
 func (s *Store) WithDefaults(box Sandbox) (Sandbox, error) {
-	conf, err := s.hostConf()
+	box, err := s.withDefaults(box)
+	if err != nil {
+		return box, err
+	}
+	return s.withNamespaces(box)
+}
+
+// withNamespaces fills in the namespaces.
+func (s *Store) withNamespaces(box Sandbox) (Sandbox, error) {
+	conf, err := s.conf()
+	if err != nil {
+		return box, err
+	}
+	c, n := conf.Containers, &box.Namespaces
+	for _, ns := range []struct {
+		key, kind, value string
+		p                *Namespace
+	}{
+		{"cgroupns", "cgroupns", c.CgroupNamespace, &n.Cgroup}, {"ipcns", "ipc", c.IPCNamespace, &n.IPC},
+		{"netns", "network", c.NetNamespace, &n.Network}, {"pidns", "pid", c.PIDNamespace, &n.PID}, {"utsns", "uts", c.UTSNamespace, &n.UTS},
+	} {
+		if *ns.p != "" || ns.value == "" || ns.kind == "network" && box.Isolation == IsolationChroot {
+			continue
+		}
+		if ns.value == "slirp4netns" {
+			ns.value = "private"
+		}
+		if *ns.p, err = ParseNamespace(ns.kind, ns.value); err != nil {
+			return box, fmt.Errorf("containers.conf: %s: %w", ns.key, err)
+		}
+	}
+	if c.UserNamespace != "" && c.UserNamespace != "host" {
+		s.o.Log.Warn(fmt.Sprintf("containers.conf: userns %q has no effect: name the mapping with --userns-uid-map", c.UserNamespace))
+	}
+	return box, nil
+}
+
+// withDefaults fills in all but the namespaces.
+func (s *Store) withDefaults(box Sandbox) (Sandbox, error) {
+	conf, err := s.conf()
 	if err != nil {
 		return box, err
 	}
@@ -84,8 +143,16 @@ func (s *Store) WithDefaults(box Sandbox) (Sandbox, error) {
 	if c.Label != nil && !*c.Label {
 		box.Security.Options = append([]string{"label=disable"}, box.Security.Options...)
 	}
+	if c.LabelUsers && selinux.GetEnabled() {
+		current, err := selinux.CurrentLabel()
+		if err != nil {
+			return box, fmt.Errorf("containers.conf: label_users: %w", err)
+		}
+		box.Security.Options = append(userLabels(current), box.Security.Options...)
+	}
 	box.Limits.Ulimits = append([]string(c.Ulimits), box.Limits.Ulimits...)
 	box.Volumes = append([]string(c.Volumes), box.Volumes...)
+	box.Mounts = append([]string(c.Mounts), box.Mounts...)
 	box.Devices = append([]string(c.Devices), box.Devices...)
 	box.Env = append([]string(c.Env), box.Env...)
 	h := &box.Hosts

@@ -71,7 +71,7 @@ func (s *Store) createContainer(img *Image, typed string, own users, o FromOptio
 	if img != nil {
 		imageID = img.ID()
 	}
-	box, err := s.WithDefaults(o.Sandbox)
+	box, err := s.withDefaults(o.Sandbox)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +136,15 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 			return nil, err
 		}
 	}
-	host, err := s.WithDefaults(Sandbox{})
+	host, err := s.withDefaults(Sandbox{})
 	if err != nil {
 		return nil, err
 	}
-	if err := setSandbox(r, o.Sandbox, host.Security.Base); err != nil {
+	box, err := s.withNamespaces(o.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	if err := setSandbox(r, box, host.Security.Base); err != nil {
 		return nil, err
 	}
 	r.NamespaceOptions = append(r.NamespaceOptions, state.Namespace{Name: "user", Host: !own.private})

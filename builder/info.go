@@ -13,7 +13,7 @@ import (
 
 // Info describes the host and the store as `info` prints them: nested maps whose keys are the contract (cli.md §13.1).
 func (s *Store) Info() (map[string]any, error) {
-	host, err := hostInfo()
+	host, err := s.hostInfo()
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (s *Store) Info() (map[string]any, error) {
 	return map[string]any{"host": host, "store": store}, nil
 }
 
-func hostInfo() (map[string]any, error) {
+func (s *Store) hostInfo() (map[string]any, error) {
 	var u syscall.Utsname
 	if err := syscall.Uname(&u); err != nil {
 		return nil, fmt.Errorf("asking the kernel for its version: %w", err)
@@ -36,12 +36,16 @@ func hostInfo() (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	runtimeName, err := s.ociRuntime()
+	if err != nil {
+		return nil, err
+	}
 	p := HostPlatform()
 	return map[string]any{
 		"Distribution": map[string]any{"distribution": os1["ID"], "version": os1["VERSION_ID"]},
 		"MemFree":      kib(mem["MemFree"]), "MemTotal": kib(mem["MemTotal"]),
 		"SwapFree": kib(mem["SwapFree"]), "SwapTotal": kib(mem["SwapTotal"]),
-		"OCIRuntime": ociRuntime(), "arch": p.Arch, "variant": p.Variant, "os": p.OS, "cpus": runtime.NumCPU(),
+		"OCIRuntime": runtimeName, "arch": p.Arch, "variant": p.Variant, "os": p.OS, "cpus": runtime.NumCPU(),
 		"hostname": host, "kernel": utsText(u.Release[:]), "rootless": rootless(), "uptime": uptime + "s",
 	}, nil
 }

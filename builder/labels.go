@@ -33,6 +33,15 @@ func (c *commanded) labels() (process, mount string) {
 	return first(s.ProcessLabel, a.processLabel), first(s.MountLabel, a.mountLabel)
 }
 
+// userLabels are the options that give a command the SELinux user and role of a label, which is the caller's.
+func userLabels(label string) []string {
+	f := strings.SplitN(label, ":", 3)
+	if len(f) < 3 {
+		return nil
+	}
+	return []string{"label=user:" + f[0], "label=role:" + f[1]}
+}
+
 // What AppArmor tells of itself.
 const (
 	apparmorEnabled  = "/sys/module/apparmor/parameters/enabled"

@@ -66,14 +66,22 @@ type mounting struct {
 	socket string
 }
 
-// mount prepares all mounts: volumes first. The caller calls close, also after an error.
-func (p *mounting) mount(ctx context.Context, volumes []string) error {
+// mount prepares all mounts: volumes first, then those of every command. The caller calls close, also after an error.
+func (p *mounting) mount(ctx context.Context, volumes, everywhere []string) error {
 	var all []Mount
 	for _, v := range volumes {
 		m, err := mounts.Volume(v)
 		if err != nil {
 			return err
 		}
+		all = append(all, m)
+	}
+	for _, text := range everywhere {
+		m, err := ParseMount(text, nil)
+		if err != nil {
+			return err
+		}
+		m.Host = m.Type == "bind" && m.From == ""
 		all = append(all, m)
 	}
 	for _, m := range append(all, p.o.Mounts...) {

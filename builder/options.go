@@ -118,10 +118,16 @@ type Sandbox struct {
 	Security   Security
 	Limits     Limits
 	Hosts      Hosts
-	// Devices are "HOST[:CONTAINER[:rwm]]".
+	// Devices are "HOST[:CONTAINER[:rwm]]", or names of the container device interface, "VENDOR/CLASS=NAME".
 	Devices []string
 	// Volumes are "HOST:CONTAINER[:OPTIONS]" (cli.md §8.15).
 	Volumes []string
+	// Mounts are values of --mount for every command; what they bind are paths of the host.
+	Mounts []string
+	// HooksDirs hold OCI hooks; none are those of the host's containers.conf. Commands with isolation chroot can have none.
+	HooksDirs []string
+	// CDIConfigDir holds further descriptions of devices that have names.
+	CDIConfigDir string
 	// Env are variables that the image's own override.
 	Env []string
 	// GroupAdd are numeric supplementary groups, or the one word keep-groups.

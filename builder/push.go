@@ -86,6 +86,13 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 	if o, err = s.withCompression(o, ispec.MediaTypeImageManifest); err != nil {
 		return "", err
 	}
+	if o.AddCompression == nil && !o.ListOnly && o.Format != "v2s2" {
+		conf, err := s.conf()
+		if err != nil {
+			return "", err
+		}
+		o.AddCompression = conf.Engine.AddCompression
+	}
 	from := *sys
 	from.DockerAuthConfig = nil // meant for the destination; entries may be anywhere
 	if err := compress(sys, o.Compression, true); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/selinux/go-selinux"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/cdi"
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/runner/native"
@@ -35,11 +37,17 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 	box := w.o.Sandbox.over(o.Sandbox)
 	if w.defaults {
 		var err error
-		if box, err = w.s.WithDefaults(box); err != nil {
+		if box, err = w.s.withDefaults(box); err != nil {
 			return err
 		}
 	}
-	box = box.settled()
+	conf, err := w.s.conf()
+	if err != nil {
+		return err
+	}
+	if box, err = box.settled(conf); err != nil {
+		return err
+	}
 	runs, err := w.s.runDir("runs")
 	if err != nil {
 		return fmt.Errorf("preparing to run: %w", err)
@@ -56,7 +64,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 			return err
 		}
 		defer root.Close()
-		c := &commanded{w: w, root: root, dir: dir, box: box, o: o}
+		c := &commanded{w: w, root: root, dir: dir, box: box, conf: conf, o: o}
 		if c.ids, err = w.runIDs(); err != nil {
 			return err
 		}
@@ -73,7 +81,7 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		if err != nil {
 			return err
 		}
-		job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
+		job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, Secrets: c.mounts.env, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
 		job.Connect = c.connect(c.hostname(), job.ID)
 		made, err := w.madeFor()
 		if err != nil {
@@ -135,9 +143,11 @@ func exitError(res runner.Result, valid []int) error {
 }
 
 // runner chooses how to run.
-func (s *Store) runner(box Sandbox) runner.Runner {
-	if box.Isolation == IsolationOCI {
-		return oci.Runner{Command: box.Runtime, Flags: box.RuntimeFlags, Systemd: s.o.CgroupManager == "systemd", Log: s.o.Log}
+func (c *commanded) runner() runner.Runner {
+	s := c.w.s
+	if c.box.Isolation == IsolationOCI {
+		manager := first(s.o.CgroupManager, c.conf.Engine.CgroupManager)
+		return oci.Runner{Command: c.box.Runtime, Flags: c.box.RuntimeFlags, Systemd: manager == "systemd", Asked: s.o.CgroupManager != "", Log: s.o.Log}
 	}
 	return native.Runner{Log: s.o.Log, Owners: oneID() && s.own != rootfs.Fail, Devices: s.own == rootfs.Record}
 }
@@ -148,6 +158,7 @@ type commanded struct {
 	root   *rootfs.Root
 	dir    string // private directory of the command
 	box    Sandbox
+	conf   *hostconf.Conf
 	net    network.Choice
 	o      RunOptions
 	mounts mounting
@@ -183,7 +194,7 @@ func (c *commanded) start(ctx context.Context, job runner.Job) (runner.Result, e
 		}
 		job.Stdin, job.Stdout, job.Stderr = c.tty.slave, c.tty.slave, c.tty.slave
 	}
-	return c.w.s.runner(c.box).Run(ctx, job)
+	return c.runner().Run(ctx, job)
 }
 
 // terminal makes the terminal, which belongs to the command's user. The built-in runner's commands have it as their console; OCI
@@ -228,6 +239,11 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if box.Security.Insecure {
 		box.Devices = append(hostDevices(), box.Devices...)
 	}
+	named, err := c.namedDevices()
+	if err != nil {
+		return nil, err
+	}
+	box.Devices = append(slices.DeleteFunc(slices.Clone(box.Devices), cdi.Qualified), named.Devices...)
 	hostname := c.hostname()
 	files, err := c.files(hostname)
 	if err != nil {
@@ -241,7 +257,7 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	_, mountLabel := c.labels()
 	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids)}
 	c.mounts.undo = append(c.mounts.undo, c.mounts.shift.close)
-	if err := c.mounts.mount(ctx, box.Volumes); err != nil {
+	if err := c.mounts.mount(ctx, box.Volumes, box.Mounts); err != nil {
 		return nil, err
 	}
 	if err := c.terminal(user); err != nil {
@@ -255,15 +271,20 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	if err != nil {
 		return nil, err
 	}
+	hooked, err := c.hooks(argv, named.Hooks)
+	if err != nil {
+		return nil, err
+	}
 	processLabel, _ := c.labels()
 	return spec.Generate(spec.Input{
 		SELinux: selinux.GetEnabled(), AppArmor: apparmor(), AppArmorLoaded: apparmorLoaded, ProcessLabel: processLabel, MountLabel: mountLabel,
-		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
+		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, DeviceGroups: named.Groups, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
 		Resources: box.Limits.resources(), CgroupParent: cgroupPath(box.Limits.CgroupParent, c.dir),
-		Rootfs: mountpoint, Argv: argv, Env: c.environment(), Dir: workdir, User: user, Hostname: hostname,
+		Rootfs: mountpoint, Argv: argv, Env: append(c.environment(), named.Env...), Dir: workdir, User: user, Hostname: hostname,
 		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
 		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
-		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), c.mounts.list), Devices: box.Devices, OneID: oneID(),
+		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), overriding(named.Mounts, c.mounts.list)), Devices: box.Devices, OneID: oneID(),
+		Sysctls: c.conf.Containers.Sysctls, Annotations: c.annotations(), Hooks: hooked,
 		UserNamespace: userns.Current() != userns.Root || c.ids != nil, ForeignNetwork: c.ids != nil && c.box.Isolation == IsolationOCI && c.connect("", "") != nil,
 		UIDs: mappings(c.ids, false), GIDs: mappings(c.ids, true),
 	})
@@ -280,7 +301,25 @@ func (c *commanded) capabilities() ([]string, error) {
 // hostname is what the command's host is called.
 func (c *commanded) hostname() string {
 	id := c.w.about.id
-	return first(c.o.Hostname, c.w.o.Hostname, c.w.cfg.Config.Hostname, id[:min(12, len(id))])
+	name := ""
+	if c.conf.Containers.NameAsHostname {
+		name = hostnameOf(c.w.about.name)
+	}
+	return first(c.o.Hostname, c.w.o.Hostname, c.w.cfg.Config.Hostname, name, id[:min(12, len(id))])
+}
+
+// hostnameOf is a container's name as a host's (exact.md on containers.md §8.3): what begins with a letter or digit, and has nothing but
+// these, dots and dashes.
+func hostnameOf(name string) string {
+	alphanumeric := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+	name = strings.TrimLeftFunc(name, func(r rune) bool { return !alphanumeric(r) })
+	name = strings.Map(func(r rune) rune {
+		if alphanumeric(r) || r == '.' || r == '-' {
+			return r
+		}
+		return -1
+	}, name)
+	return name[:min(len(name), 64)]
 }
 
 // joined pins the namespaces to join and returns what stands for them.

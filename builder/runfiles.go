@@ -5,9 +5,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/selinux/go-selinux/label"
+
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 )
 
 // files writes what a command is given of the network and of the container it is in, and returns the
@@ -52,8 +55,30 @@ func (w *Workspace) containerenv() string {
 		w.about.name, w.about.id, w.about.image, w.about.imageID, rootless)
 }
 
+// runtimeOf is the program of a runtime: a name that the runtimes of containers.conf have is the first of its paths that is there.
+func runtimeOf(name string, conf *hostconf.Conf) (string, error) {
+	paths, ok := conf.Engine.Runtimes[name]
+	if !ok {
+		return name, nil
+	}
+	for _, p := range paths {
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("OCI runtime %s: none of the programs that containers.conf names is there: %s", name, strings.Join(paths, ", "))
+}
+
 // ociRuntime is the runtime that isolation oci uses when none is named.
-func ociRuntime() string {
+func (s *Store) ociRuntime() (string, error) {
+	conf, err := s.conf()
+	if err != nil || conf.Engine.Runtime == "" {
+		return installedRuntime(), err
+	}
+	return runtimeOf(conf.Engine.Runtime, conf)
+}
+
+func installedRuntime() string {
 	for _, name := range []string{"crun", "runc"} {
 		for _, dir := range []string{"/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {

@@ -55,7 +55,7 @@ func (c *commanded) connect(hostname, id string) func(context.Context, int) (fun
 		return nil
 	}
 	return func(ctx context.Context, pid int) (func() error, error) {
-		conf := network.Config{ConfDir: c.box.CNIConfigDir, PluginPath: c.box.CNIPluginPath, Log: c.w.s.o.Log}
+		conf := c.networks()
 		link, err := c.net.Attach(ctx, pid, id, conf)
 		if err != nil {
 			return nil, err
@@ -69,6 +69,17 @@ func (c *commanded) connect(hostname, id string) func(context.Context, int) (fun
 		}
 		return link.Close, nil
 	}
+}
+
+// networks are where networks and what connects them are found: flags, then the variable and containers.conf.
+func (c *commanded) networks() network.Config {
+	e, n := c.conf.Engine, c.conf.Network
+	helpers := []string(e.HelperDirs)
+	if dir, _ := c.w.s.o.Environ("CONTAINERS_HELPER_BINARY_DIR"); dir != "" {
+		helpers = append([]string{dir}, helpers...)
+	}
+	return network.Config{ConfDir: first(c.box.CNIConfigDir, n.ConfigDir), PluginPath: c.box.CNIPluginPath, Helpers: helpers,
+		Program: n.UserMode, PastaOptions: n.PastaOptions, Log: c.w.s.o.Log}
 }
 
 // nameFiles are the files by their places. link is nil as long as the network is not connected.

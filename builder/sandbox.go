@@ -9,6 +9,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/builder/internal/state"
@@ -26,7 +27,7 @@ func setSandbox(r *state.Record, s Sandbox, base []string) error {
 	o.AddHost, o.HTTPProxy = s.Hosts.AddHost, !s.Hosts.NoHTTPProxy
 	o.DNSServers, o.DNSSearch, o.DNSOptions = s.Hosts.DNSServers, s.Hosts.DNSSearch, s.Hosts.DNSOptions
 	o.Ulimit, o.Volumes, o.SecurityOpts = s.Limits.Ulimits, s.Volumes, s.Security.Options
-	o.LabelOpts = labelOptions(s.Security.Options)
+	o.LabelOpts, o.OCIHooksDir = labelOptions(s.Security.Options), s.HooksDirs
 	l := s.Limits
 	o.CgroupParent, o.CPUPeriod, o.CPUQuota, o.CPUShares = l.CgroupParent, l.CPUPeriod, l.CPUQuota, l.CPUShares
 	o.CPUSetCPUs, o.CPUSetMems, o.Memory, o.MemorySwap = l.CPUSetCPUs, l.CPUSetMems, l.Memory, l.MemorySwap
@@ -52,7 +53,7 @@ func setSandbox(r *state.Record, s Sandbox, base []string) error {
 	default:
 		r.ConfigureNetwork = networkEnabled
 	}
-	r.CNIConfigDir, r.CNIPluginPath = s.CNIConfigDir, s.CNIPluginPath
+	r.CNIConfigDir, r.CNIPluginPath, r.CDIConfigDir = s.CNIConfigDir, s.CNIPluginPath, s.CDIConfigDir
 	return nil
 }
 
@@ -66,7 +67,7 @@ const (
 func sandbox(r *state.Record) Sandbox {
 	s := Sandbox{
 		Isolation: [...]Isolation{IsolationDefault, IsolationOCI, IsolationChroot, IsolationRootless}[r.Isolation&3],
-		GroupAdd:  r.GroupAdd, Devices: r.DeviceSpecs, CNIConfigDir: r.CNIConfigDir, CNIPluginPath: r.CNIPluginPath,
+		GroupAdd:  r.GroupAdd, Devices: r.DeviceSpecs, CNIConfigDir: r.CNIConfigDir, CNIPluginPath: r.CNIPluginPath, CDIConfigDir: r.CDIConfigDir,
 		Security: Security{Base: r.Capabilities},
 	}
 	if o := r.CommonBuildOpts; o != nil {
@@ -74,6 +75,7 @@ func sandbox(r *state.Record) Sandbox {
 			NoHosts: o.NoHosts, NoHostname: o.NoHostname, NoHTTPProxy: !o.HTTPProxy}
 		s.Limits = Limits{CgroupParent: o.CgroupParent, CPUPeriod: o.CPUPeriod, CPUQuota: o.CPUQuota, CPUShares: o.CPUShares,
 			CPUSetCPUs: o.CPUSetCPUs, CPUSetMems: o.CPUSetMems, Memory: o.Memory, MemorySwap: o.MemorySwap}
+		s.HooksDirs = o.OCIHooksDir
 		s.Limits.Ulimits, s.Volumes, s.Security.Options = o.Ulimit, o.Volumes, securityOptions(o)
 		if n, err := units.RAMInBytes(o.ShmSize); err == nil {
 			s.Limits.ShmSize = n
@@ -147,6 +149,9 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	s.Security.Insecure = s.Security.Insecure || o.Security.Insecure
 	s.Limits.Ulimits = append(s.Limits.Ulimits, o.Limits.Ulimits...)
 	s.Volumes = append(s.Volumes, o.Volumes...)
+	s.Mounts = append(s.Mounts, o.Mounts...)
+	s.HooksDirs = append(s.HooksDirs, o.HooksDirs...)
+	s.CDIConfigDir = first(o.CDIConfigDir, s.CDIConfigDir)
 	s.Devices = append(s.Devices, o.Devices...)
 	s.Hosts.NoHosts = s.Hosts.NoHosts || o.Hosts.NoHosts
 	s.Hosts.NoHostname = s.Hosts.NoHostname || o.Hosts.NoHostname
@@ -196,14 +201,19 @@ func (s Sandbox) network() (network.Choice, error) {
 }
 
 // settled chooses the isolation, where nothing was asked for: an OCI runtime, if there is one, for what the built-in runner cannot do.
-func (s Sandbox) settled() Sandbox {
+func (s Sandbox) settled(conf *hostconf.Conf) (Sandbox, error) {
 	n := s.Namespaces
 	foreign := s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != "" ||
 		n.Cgroup.joins() || n.IPC.joins() || n.Network.joins() || n.UTS.joins()
-	if s.Isolation == IsolationDefault && foreign && (s.Runtime != "" || ociRuntime() != "") {
+	if s.Isolation == IsolationDefault && foreign && first(s.Runtime, conf.Engine.Runtime, installedRuntime()) != "" {
 		s.Isolation = IsolationOCI
 	}
-	return s
+	if s.Isolation != IsolationOCI {
+		return s, nil
+	}
+	var err error
+	s.Runtime, err = runtimeOf(first(s.Runtime, conf.Engine.Runtime), conf)
+	return s, err
 }
 
 // proxies are the caller's proxy variables, which commands get but images never do.

@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
 
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/idmap"
 	"github.com/slipway-build/slipway/internal/userns"
@@ -29,6 +31,7 @@ type Store struct {
 	ids *idmap.IDs // the default maps of new containers, nil for none
 
 	auth pipedFiles
+	conf func() (*hostconf.Conf, error) // the host's containers.conf, read once
 }
 
 // Open opens or creates the storage that o describes. Without any configuration file the storage is
@@ -52,6 +55,7 @@ func Open(o StoreOptions) (*Store, error) {
 		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
 	}
 	s := &Store{st: st, o: o, ids: ids}
+	s.conf = sync.OnceValues(func() (*hostconf.Conf, error) { return hostconf.Read(s.confFiles()) })
 	if s.own, err = s.ownership(); err != nil {
 		return nil, err
 	}
@@ -159,7 +163,17 @@ func (s *Store) setTempDir() error {
 	if err != nil {
 		return fmt.Errorf("preparing storage %s: %w", s.st.GraphRoot(), err)
 	}
-	for _, d := range []string{s.o.TempDir, "/var/tmp", own} {
+	configured := ""
+	if s.o.TempDir == "" && hostconf.Mention(s.confFiles(), "image_copy_tmp_dir") {
+		conf, err := s.conf()
+		if err != nil {
+			return err
+		}
+		if configured = conf.Engine.TempDir; configured == "storage" {
+			configured = own
+		}
+	}
+	for _, d := range []string{s.o.TempDir, configured, "/var/tmp", own} {
 		if d == "" {
 			continue
 		}
@@ -169,6 +183,7 @@ func (s *Store) setTempDir() error {
 		}
 		f.Close()
 		s.o.TempDir = d
+		s.o.Log.Debug("large temporary files", "dir", d)
 		return os.Remove(f.Name())
 	}
 	return fmt.Errorf("no directory for temporary files can be written: set TMPDIR")

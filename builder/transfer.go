@@ -23,6 +23,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
 
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/builder/source"
 )
 
@@ -99,6 +100,13 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	}
 	defer pc.Destroy()
 	o.RemoveSignatures = o.RemoveSignatures || r.RemoveSignatures
+	if hostconf.Mention(s.confFiles(), "image_parallel_copies") {
+		conf, err := s.conf()
+		if err != nil {
+			return nil, err
+		}
+		o.MaxParallelDownloads = conf.Engine.ParallelCopies
+	}
 	if o.OciDecryptConfig, err = decryption(r.DecryptionKeys, dest); err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 func sandboxTexts(box builder.Sandbox) []string {
 	box.Isolation, box.Runtime, box.RuntimeFlags, box.NoPivot = "", "", nil, false
 	box.Security.ProcessLabel, box.Security.MountLabel = "", ""
-	box.Limits.CgroupParent, box.Hosts.NoHTTPProxy = "", false
+	box.Limits.CgroupParent, box.Hosts.NoHTTPProxy, box.HooksDirs, box.CDIConfigDir = "", false, nil, ""
 	box.Security.CapAdd, box.Security.CapDrop = sorted(box.Security.CapAdd), sorted(box.Security.CapDrop)
 	return settings(nil, "", reflect.ValueOf(box))
 }

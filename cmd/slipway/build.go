@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -101,6 +102,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	pull := pullFlags(fs, &f.o.Pull.Policy)
 	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: oci, rootless, chroot")
 	fs.StringVar(&f.o.Box.Runtime, "runtime", g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
+	fs.StringArrayVar(&f.o.Box.HooksDirs, "hooks-dir", nil, "`dir`ectory of OCI hooks for RUN (default: hooks_dir of containers.conf)")
 	fs.StringSliceVar(&f.o.Box.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
 	fs.BoolVar(&f.o.Box.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts of RUN as the image has it")
 	fs.BoolVar(&f.o.Box.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname of RUN as the image has it")
@@ -158,6 +160,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	}
 	if o.Box.Isolation, err = f.g.env.isolation(f.iso); err != nil {
 		return err
+	}
+	for i, dir := range o.Box.HooksDirs {
+		if o.Box.HooksDirs[i], err = filepath.Abs(dir); err != nil {
+			return err
+		}
 	}
 	if err = f.mountOptions(); err != nil {
 		return err

@@ -15,6 +15,14 @@ import (
 // env reads the variables of the caller: the one place that does.
 type env struct{ lookup func(string) (string, bool) }
 
+// hostEnvironment adds the variables that containers.conf gives this program, before anything looks one up.
+func hostEnvironment() {
+	for _, kv := range builder.HostEnvironment(os.LookupEnv) {
+		name, value, _ := strings.Cut(kv, "=")
+		_ = os.Setenv(name, value) // fails for names that no variable can have
+	}
+}
+
 // get looks a name up under our own prefix first, then under the family's.
 func (e env) get(name string) string {
 	for _, prefix := range []string{"SLIPWAY_", "BUILDAH_"} {

@@ -423,7 +423,7 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 	fs.StringSliceVar(&s.Limits.Ulimits, "ulimit", nil, "resource limit `type=soft[:hard]`")
 	fs.StringVar(&shm, "shm-size", "", "`size` of /dev/shm (default 65536k)")
 	fs.StringArrayVarP(&s.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
-	fs.StringArrayVar(&s.Devices, "device", nil, "host `device` for commands")
+	deviceFlags(fs, s, "host `device` for commands, HOST[:CONTAINER[:rwm]] or VENDOR/CLASS=NAME")
 	fs.StringSliceVar(&s.GroupAdd, "group-add", nil, "further `group` of commands, by number, or keep-groups for the caller's")
 	limits := limitFlags(fs, &s.Limits)
 	return func() (err error) {
@@ -439,6 +439,27 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 		}
 		return err
 	}
+}
+
+// deviceFlags binds devices, and where those with names are described.
+func deviceFlags(fs *pflag.FlagSet, s *builder.Sandbox, help string) {
+	fs.StringArrayVar(&s.Devices, "device", nil, help)
+	fs.Var(absolute{&s.CDIConfigDir}, "cdi-config-dir", "`dir`ectory with further descriptions of devices that have names")
+	_ = fs.MarkHidden("cdi-config-dir")
+}
+
+// absolute is a path, kept as one that does not depend on the current directory.
+type absolute struct{ p *string }
+
+func (v absolute) String() string { return "" }
+
+// Type names the value in help texts.
+func (v absolute) Type() string { return "string" }
+
+// Set takes a path.
+func (v absolute) Set(text string) (err error) {
+	*v.p, err = filepath.Abs(text)
+	return err
 }
 
 // limitFlags binds the limits that a cgroup enforces (cli.md §8.4): OCI runtimes set it up.

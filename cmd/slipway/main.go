@@ -20,6 +20,7 @@ func main() {
 		return
 	}
 	collectLater()
+	hostEnvironment()
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

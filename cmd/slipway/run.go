@@ -45,7 +45,7 @@ func newRunCmd(g *globals) *cobra.Command {
 	fs.IntSliceVar(&o.ValidExitCodes, "valid-exit-codes", []int{0}, "exit `codes` that mean success")
 	fs.StringArrayVarP(&o.Sandbox.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
 	fs.StringVar(&o.Dir, "workingdir", "", "working `dir`ectory")
-	fs.StringArrayVar(&o.Sandbox.Devices, "device", nil, "host `device`")
+	deviceFlags(fs, &o.Sandbox, "host `device`, HOST[:CONTAINER[:rwm]] or VENDOR/CLASS=NAME")
 	var terminal *bool
 	fs.VarP(&optionalBool{&terminal}, "terminal", "t", "give the command a terminal (default if all streams are one)")
 	fs.Lookup("terminal").NoOptDefVal = "true"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -24,8 +25,13 @@ func Main() int {
 	if err := json.NewDecoder(in).Decode(&req); err != nil {
 		return 1
 	}
-	in.Close()
-	rep, pid, err := start(&req)
+	hooked := func() error { return nil }
+	if req.Hooked {
+		hooked = func() error { return parentHooks(in, enc) }
+	} else {
+		in.Close()
+	}
+	rep, pid, err := start(&req, hooked)
 	if err != nil {
 		rep.Error = err.Error()
 		rep.Command = errors.Is(err, errCommand)
@@ -44,8 +50,20 @@ func Main() int {
 	return 0
 }
 
-// start prepares everything and starts the command.
-func start(req *Request) (Report, int, error) {
+// parentHooks lets the parent run its hooks, now that everything is mounted.
+func parentHooks(in *os.File, enc *json.Encoder) error {
+	defer in.Close()
+	if err := enc.Encode(Report{Mounted: true}); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(in, make([]byte, 1)); err != nil {
+		return errors.New("a hook has failed") // which the parent knows more of
+	}
+	return nil
+}
+
+// start prepares everything and starts the command. hooked is called when everything is mounted.
+func start(req *Request, hooked func() error) (Report, int, error) {
 	// Nobody in the container may look at this process, its environment or its executable (CVE-2019-5736).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return Report{}, 0, fmt.Errorf("protecting process 1: %w", err)
@@ -57,8 +75,8 @@ func start(req *Request) (Report, int, error) {
 	if err != nil {
 		return Report{}, 0, err
 	}
-	b, err := buildRoot(req)
-	rep := Report{Stubs: b.points.Stubs}
+	b, err := buildRoot(req, hooked)
+	rep := Report{Missed: b.missed, Stubs: b.points.Stubs}
 	if err != nil {
 		return rep, 0, err
 	}
@@ -80,6 +98,9 @@ func start(req *Request) (Report, int, error) {
 		return rep, 0, err
 	}
 	if err := supervise(req.Owners); err != nil {
+		return rep, 0, err
+	}
+	if err := RunHooks("startContainer", req.StartContainer, req.State.At("created", os.Getpid()), nil, credential(req)); err != nil {
 		return rep, 0, err
 	}
 	pid, err := syscall.ForkExec(path, req.Argv, &syscall.ProcAttr{

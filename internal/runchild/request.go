@@ -52,6 +52,13 @@ type Request struct {
 	MountLabel string
 	Loopback   bool // a new network namespace: bring its loopback up
 	Devices    []string
+	// Sysctls are kernel settings of the command's own namespaces.
+	Sysctls map[string]string
+	// Hooked says that the parent runs hooks when everything is mounted: the process then reports that and waits for a byte on
+	// descriptor 3. State is what hooks are told; those of the two lists are run here.
+	Hooked                          bool
+	State                           State
+	CreateContainer, StartContainer []Hook
 }
 
 // Mount is one mount. Source and the options are as in the OCI runtime spec; Target is inside the root.
@@ -89,9 +96,12 @@ type Report struct {
 	Command bool `json:",omitempty"`
 	Errno   int  `json:",omitempty"`
 	Stubs
-	Done   bool `json:",omitempty"`
-	Exit   int  `json:",omitempty"`
-	Signal int  `json:",omitempty"`
+	// Mounted says that the process waits for the parent's hooks. Missed are sysctls that could not be set here.
+	Mounted bool     `json:",omitempty"`
+	Missed  []string `json:",omitempty"`
+	Done    bool     `json:",omitempty"`
+	Exit    int      `json:",omitempty"`
+	Signal  int      `json:",omitempty"`
 }
 
 // Stubs are what was made in a root file system only to mount on, in order, and the times of the directories it was made in.

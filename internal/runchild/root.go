@@ -20,11 +20,12 @@ type rootBuilder struct {
 	points *Points
 	trees  int      // the first detached mount
 	stage  *os.File // a file system in memory for files, if not at a path of the host
+	missed []string
 }
 
 // buildRoot mounts everything below the root file system and makes it the root of this process. Every
 // target is resolved inside the root to a descriptor and mounted on through that (CVE-2021-30465).
-func buildRoot(req *Request) (*rootBuilder, error) {
+func buildRoot(req *Request, hooked func() error) (*rootBuilder, error) {
 	b := &rootBuilder{points: &Points{}, trees: req.FirstTree}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return b, fmt.Errorf("separating mounts from the host's: %w", err)
@@ -64,6 +65,9 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 	if err := b.files(req); err != nil {
 		return b, err
 	}
+	if b.missed, err = b.sysctls(req.Sysctls); err != nil {
+		return b, err
+	}
 	for _, p := range req.ReadOnly {
 		if err := b.readOnly(p); err != nil {
 			return b, fmt.Errorf("making %s read-only: %w", p, err)
@@ -73,6 +77,12 @@ func buildRoot(req *Request) (*rootBuilder, error) {
 		if err := b.mask(p); err != nil {
 			return b, fmt.Errorf("masking %s: %w", p, err)
 		}
+	}
+	if err := hooked(); err != nil {
+		return b, err
+	}
+	if err := RunHooks("createContainer", req.CreateContainer, req.State.At("creating", os.Getpid()), nil, nil); err != nil {
+		return b, err
 	}
 	if req.NoPivot {
 		return b, cover(req.Root)

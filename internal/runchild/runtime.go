@@ -31,7 +31,9 @@ type RuntimeRequest struct {
 	HideUnified bool
 	// Loopback says that the process has a network namespace of its own, whose loopback interface it brings up.
 	Loopback bool
-	Argv     []string
+	// Sysctls are settings of that namespace, which the runtime does not take for the container's own.
+	Sysctls map[string]string
+	Argv    []string
 }
 
 // StagedFile is where the runtime finds the i-th of Files.
@@ -94,6 +96,9 @@ func startRuntime(req *RuntimeRequest) (int, error) {
 		if err := loopbackUp(); err != nil {
 			return 0, fmt.Errorf("bringing up the loopback interface: %w", err)
 		}
+	}
+	if _, err := sysctls(req.Sysctls, func(name string) (*os.File, error) { return os.OpenFile(name, os.O_WRONLY, 0) }); err != nil {
+		return 0, err
 	}
 	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)
 	pid, err := syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})

@@ -4,6 +4,7 @@
 package hostconf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,29 +16,64 @@ import (
 
 // Conf are the values of the files, later ones over earlier ones.
 type Conf struct {
-	Containers struct {
-		Capabilities *Strings `toml:"default_capabilities"`
-		Ulimits      Strings  `toml:"default_ulimits"`
-		Env          Strings  `toml:"env"`
-		Volumes      Strings  `toml:"volumes"`
-		Devices      Strings  `toml:"devices"`
-		DNSServers   Strings  `toml:"dns_servers"`
-		DNSSearches  Strings  `toml:"dns_searches"`
-		DNSOptions   Strings  `toml:"dns_options"`
-		ShmSize      string   `toml:"shm_size"`
-		Seccomp      string   `toml:"seccomp_profile"`
-		AppArmor     string   `toml:"apparmor_profile"`
-		Label        *bool    `toml:"label"`
-		HTTPProxy    *bool    `toml:"http_proxy"`
-		BaseHosts    string   `toml:"base_hosts_file"`
-		HostAddress  string   `toml:"host_containers_internal_ip"`
-	} `toml:"containers"`
-	Engine struct {
-		CompressionFormat string `toml:"compression_format"`
-		CompressionLevel  *int   `toml:"compression_level"`
-		Retry             *int   `toml:"retry"`
-		RetryDelay        string `toml:"retry_delay"`
-	} `toml:"engine"`
+	Containers Containers `toml:"containers"`
+	Engine     Engine     `toml:"engine"`
+	Network    Network    `toml:"network"`
+}
+
+// Containers is what commands get.
+type Containers struct {
+	Annotations     Strings  `toml:"annotations"`
+	Capabilities    *Strings `toml:"default_capabilities"`
+	Sysctls         Strings  `toml:"default_sysctls"`
+	Ulimits         Strings  `toml:"default_ulimits"`
+	Env             Strings  `toml:"env"`
+	Volumes         Strings  `toml:"volumes"`
+	Mounts          Strings  `toml:"mounts"`
+	Devices         Strings  `toml:"devices"`
+	DNSServers      Strings  `toml:"dns_servers"`
+	DNSSearches     Strings  `toml:"dns_searches"`
+	DNSOptions      Strings  `toml:"dns_options"`
+	ShmSize         string   `toml:"shm_size"`
+	Seccomp         string   `toml:"seccomp_profile"`
+	AppArmor        string   `toml:"apparmor_profile"`
+	Label           *bool    `toml:"label"`
+	LabelUsers      bool     `toml:"label_users"`
+	HTTPProxy       *bool    `toml:"http_proxy"`
+	BaseHosts       string   `toml:"base_hosts_file"`
+	HostAddress     string   `toml:"host_containers_internal_ip"`
+	NameAsHostname  bool     `toml:"container_name_as_hostname"`
+	CgroupNamespace string   `toml:"cgroupns"`
+	IPCNamespace    string   `toml:"ipcns"`
+	NetNamespace    string   `toml:"netns"`
+	PIDNamespace    string   `toml:"pidns"`
+	UserNamespace   string   `toml:"userns"`
+	UTSNamespace    string   `toml:"utsns"`
+}
+
+// Engine is how the work is done.
+type Engine struct {
+	AddCompression    Strings            `toml:"add_compression"`
+	CDIDirs           Strings            `toml:"cdi_spec_dirs"`
+	CgroupManager     string             `toml:"cgroup_manager"`
+	CompressionFormat string             `toml:"compression_format"`
+	CompressionLevel  *int               `toml:"compression_level"`
+	Env               Strings            `toml:"env"`
+	HelperDirs        Strings            `toml:"helper_binaries_dir"`
+	HooksDirs         Strings            `toml:"hooks_dir"`
+	ParallelCopies    uint               `toml:"image_parallel_copies"`
+	Retry             *int               `toml:"retry"`
+	RetryDelay        string             `toml:"retry_delay"`
+	Runtime           string             `toml:"runtime"`
+	Runtimes          map[string]Strings `toml:"runtimes"`
+	TempDir           string             `toml:"image_copy_tmp_dir"`
+}
+
+// Network is how commands with a network of their own are connected.
+type Network struct {
+	ConfigDir    string  `toml:"network_config_dir"`
+	UserMode     string  `toml:"default_rootless_network_cmd"`
+	PastaOptions Strings `toml:"pasta_options"`
 }
 
 // Strings is a list. One that holds {append=true} is added to that of the files before, which it replaces otherwise.
@@ -107,6 +143,26 @@ func dropIns(dir string) []string {
 }
 
 const maxSize = 1 << 20
+
+// Mention tells, without reading them as Read does, whether a key may be set in one of the files: most are comments only, and what
+// every command asks for must cost nothing.
+func Mention(files []string, key string) bool {
+	for _, name := range files {
+		if st, err := os.Stat(name); err != nil || st.Size() > maxSize {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for line := range bytes.Lines(text) {
+			if bytes.HasPrefix(bytes.Trim(line, " \t\"'"), []byte(key)) || bytes.Contains(line, []byte("engine.")) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Read reads the files; those that are not there say nothing.
 func Read(files []string) (*Conf, error) {

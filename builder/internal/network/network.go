@@ -87,7 +87,12 @@ func unknown(name string) error {
 // Config is where networks are found. Both are lists of directories, separated by colons; empty is what is usual.
 type Config struct {
 	ConfDir, PluginPath string
-	Log                 *slog.Logger
+	// Helpers are directories that programs are looked for in before PATH. Program, pasta or slirp4netns, is the one to take, empty
+	// whichever is there; PastaOptions are further options for the first.
+	Helpers      []string
+	Program      string
+	PastaOptions []string
+	Log          *slog.Logger
 }
 
 // A Link is the connection of one namespace.

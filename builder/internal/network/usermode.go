@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -25,7 +26,7 @@ const connectLimit = 20 * time.Second
 
 // usermode starts the program and waits until the namespace has a route.
 func (c Choice) usermode(ctx context.Context, l *Link, ns *os.File, pid int, conf Config) error {
-	argv, err := c.translator()
+	argv, err := c.translator(conf)
 	if err != nil {
 		return err
 	}
@@ -68,27 +69,41 @@ func (c Choice) usermode(ctx context.Context, l *Link, ns *os.File, pid int, con
 }
 
 // translator is the program with its arguments. What it joins is its standard input.
-func (c Choice) translator() ([]string, error) {
+func (c Choice) translator(conf Config) ([]string, error) {
 	const ns = "/proc/self/fd/0"
-	if p, err := exec.LookPath("pasta"); err == nil {
+	if p := conf.find("pasta"); p != "" && (c.Pasta || conf.Program != "slirp4netns") {
 		argv := []string{p, "--foreground", "--quiet", "--config-net", "--address", address, "--netmask", "24", "--gateway", gateway,
 			"--dns-forward", forwarder, "--no-map-gw", "--no-netns-quit", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--netns-only"}
 		if hostRoot() { // it would become nobody, who may not join; it gives up its capabilities all the same
 			argv = append(argv, "--runas", "0")
 		}
-		return append(append(argv, c.Options...), "--netns", ns), nil
+		return append(append(append(argv, conf.PastaOptions...), c.Options...), "--netns", ns), nil
 	}
-	if c.Pasta {
+	if c.Pasta || conf.Program == "pasta" {
 		return nil, errors.New("--network pasta needs the program pasta: install the package passt")
 	}
-	if p, err := exec.LookPath("slirp4netns"); err == nil {
+	if p := conf.find("slirp4netns"); p != "" {
 		argv := []string{p, "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path"}
 		if hostRoot() {
 			argv = append(argv, "--enable-sandbox")
 		}
 		return append(argv, ns, "tap0"), nil
 	}
+	if conf.Program == "slirp4netns" {
+		return nil, errors.New("a private network needs the program slirp4netns, which containers.conf asks for: install it, or use --network host or none")
+	}
 	return nil, errors.New("a private network needs the program pasta or slirp4netns: install the package passt, or use --network host or none")
+}
+
+// find is where a program is, empty for nowhere.
+func (c Config) find(name string) string {
+	for _, dir := range c.Helpers {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return p
+		}
+	}
+	p, _ := exec.LookPath(name) // empty with an error
+	return p
 }
 
 // hostRoot tells whether we are root outside of any user namespace.

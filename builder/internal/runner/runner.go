@@ -29,6 +29,8 @@ type Job struct {
 	// Root is the number of the tree that is the root file system, counted from 1; 0 is for Spec.Root.Path. Who has a user namespace of
 	// its own cannot walk to that path.
 	Root int
+	// Secrets are those variables of the specification that must get into no file.
+	Secrets []string
 	// Files are shown to the command from memory.
 	Files []File
 	// Connect, if not nil, connects the new network namespace that process pid has, before anything runs in it. What it returns

@@ -37,7 +37,7 @@ func Device(text string) (specs.Mount, error) {
 func checkDevice(host, inside, access string) error {
 	switch {
 	case !path.IsAbs(host) && strings.Contains(host, "="):
-		return errors.New("names of the container device interface are not supported")
+		return errors.New("that is no name of a device: want VENDOR/CLASS=NAME")
 	case !path.IsAbs(host) || !path.IsAbs(inside):
 		return errors.New("both paths must be absolute")
 	case path.Clean(inside) == "/":

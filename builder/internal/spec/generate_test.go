@@ -88,17 +88,17 @@ func TestGolden(t *testing.T) {
 func TestRefusedInput(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(*Input){
-		"invalid ulimit":             func(in *Input) { in.Ulimits = []string{"nofile"} },
-		"invalid ulimit \"zzz=1\"":   func(in *Input) { in.Ulimits = []string{"zzz=1"} },
-		"soft limit is above":        func(in *Input) { in.Ulimits = []string{"core=2:1"} },
-		"invalid --security-opt":     func(in *Input) { in.SecurityOpts = []string{"selinux=no"} },
-		"\"label=colour:red\"":       func(in *Input) { in.SecurityOpts = []string{"label=colour:red"} },
-		"opening seccomp profile":    func(in *Input) { in.SecurityOpts = []string{"seccomp=/does/not/exist"} },
-		"decoding seccomp profile":   func(in *Input) { in.SeccompProfile = []byte("{") },
-		"invalid device":             func(in *Input) { in.Devices = []string{"fuse"} },
-		"container device interface": func(in *Input) { in.Devices = []string{"vendor.com/gpu=0"} },
-		"keep-groups":                func(in *Input) { in.GroupAdd = []string{"keep-groups", "3"} },
-		"invalid --group-add":        func(in *Input) { in.GroupAdd = []string{"wheel"} },
+		"invalid ulimit":           func(in *Input) { in.Ulimits = []string{"nofile"} },
+		"invalid ulimit \"zzz=1\"": func(in *Input) { in.Ulimits = []string{"zzz=1"} },
+		"soft limit is above":      func(in *Input) { in.Ulimits = []string{"core=2:1"} },
+		"invalid --security-opt":   func(in *Input) { in.SecurityOpts = []string{"selinux=no"} },
+		"\"label=colour:red\"":     func(in *Input) { in.SecurityOpts = []string{"label=colour:red"} },
+		"opening seccomp profile":  func(in *Input) { in.SecurityOpts = []string{"seccomp=/does/not/exist"} },
+		"decoding seccomp profile": func(in *Input) { in.SeccompProfile = []byte("{") },
+		"invalid device":           func(in *Input) { in.Devices = []string{"fuse"} },
+		"VENDOR/CLASS=NAME":        func(in *Input) { in.Devices = []string{"vendor.com/gpu=0"} },
+		"keep-groups":              func(in *Input) { in.GroupAdd = []string{"keep-groups", "3"} },
+		"invalid --group-add":      func(in *Input) { in.GroupAdd = []string{"wheel"} },
 	} {
 		in := base()
 		change(&in)

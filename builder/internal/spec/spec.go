@@ -26,10 +26,11 @@ type Input struct {
 	// Host namespaces are shared with the host; the others are new. Joined are those to join instead, by path.
 	HostNetwork, HostPID, HostIPC, HostUTS, HostCgroup bool
 	Joined                                             map[specs.LinuxNamespaceType]string
-	// GroupAdd are supplementary groups by number, or the one word keep-groups, which adds CallerGroups.
 	// UIDs and GIDs are the maps of a user namespace of the command's own, none for the caller's.
-	UIDs, GIDs   []specs.LinuxIDMapping
+	UIDs, GIDs []specs.LinuxIDMapping
+	// GroupAdd are supplementary groups by number, or the one word keep-groups, which adds CallerGroups. DeviceGroups are further ones.
 	GroupAdd     []string
+	DeviceGroups []uint32
 	CallerGroups []uint32
 	Capabilities []string
 	SecurityOpts []string // values of --security-opt
@@ -52,6 +53,11 @@ type Input struct {
 	ShmSize int64         // bytes
 	Mounts  []specs.Mount // files and volumes, over the kernel's own
 	Devices []string      // "HOST[:CONTAINER[:rwm]]"
+	// Sysctls are "NAME=VALUE"; those of namespaces that are not the command's own are left out.
+	Sysctls []string
+	// Annotations are for hooks and runtimes. Hooks may be nil.
+	Annotations map[string]string
+	Hooks       *specs.Hooks
 	// Resources are limits that need a cgroup, below CgroupParent.
 	Resources    Resources
 	CgroupParent string
@@ -84,6 +90,10 @@ func Generate(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	sys, err := sysctls(in)
+	if err != nil {
+		return nil, err
+	}
 	caps := &specs.LinuxCapabilities{Bounding: in.Capabilities}
 	if in.User.UID == 0 {
 		caps.Effective, caps.Permitted = in.Capabilities, in.Capabilities
@@ -91,7 +101,7 @@ func Generate(in Input) (*specs.Spec, error) {
 	s := &specs.Spec{
 		Version:  "1.0.2", // what the runtimes of Debian 12 know
 		Root:     &specs.Root{Path: in.Rootfs},
-		Hostname: in.Hostname,
+		Hostname: in.Hostname, Hooks: in.Hooks, Annotations: in.Annotations,
 		Process: &specs.Process{
 			Args: in.Argv, Env: environment(in), Cwd: first(in.Dir, "/"), Terminal: in.Terminal,
 			User:            specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: groups},
@@ -104,7 +114,7 @@ func Generate(in Input) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			Namespaces: namespaces(in), MaskedPaths: sec.masked, ReadonlyPaths: sec.readOnly, Seccomp: sec.seccomp,
 			UIDMappings: in.UIDs, GIDMappings: in.GIDs,
-			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent, MountLabel: in.MountLabel,
+			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent, MountLabel: in.MountLabel, Sysctl: sys,
 		},
 	}
 	if in.HostUTS {
@@ -206,6 +216,9 @@ func groups(in Input) ([]uint32, error) {
 		if !slices.Contains(list, g) {
 			list = append(list, g)
 		}
+	}
+	for _, g := range in.DeviceGroups {
+		add(g)
 	}
 	if slices.Contains(in.GroupAdd, "keep-groups") {
 		if len(in.GroupAdd) > 1 {

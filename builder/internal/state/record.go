@@ -114,6 +114,7 @@ type BuildOpts struct {
 	DNSServers, DNSSearch, DNSOptions []string
 	ShmSize                           string
 	Ulimit, Volumes                   []string
+	OCIHooksDir                       []string `json:",omitempty"`
 	// SecurityOpts are ours: the values of --security-opt as given.
 	SecurityOpts []string `json:",omitempty"`
 }

@@ -41,6 +41,10 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	req.Files, req.Stage, req.FirstTree, req.NoPivot = j.Files, j.Dir, runchild.FirstTree, j.NoPivot
 	req.RootTree = j.Root
+	h := hooking{spec: j.Spec.Hooks, state: runchild.State{Version: j.Spec.Version, ID: j.ID, Bundle: j.Dir, Annotations: j.Spec.Annotations}, stop: ctx.Done(), log: r.Log}
+	if err := h.prepare(req, j); err != nil {
+		return runner.Result{}, err
+	}
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -91,11 +95,13 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	sup.start(cmd.Process.Pid, r.Log)
-	res, err := converse(in.w, out.r, req, j.Made)
+	t := talk{w: in.w, dec: json.NewDecoder(out.r), pid: cmd.Process.Pid, hooks: h, made: j.Made}
+	res, err := t.hold(req)
 	if werr := cmd.Wait(); werr != nil && err == nil && !errors.Is(werr, exec.ErrWaitDelay) {
 		err = fmt.Errorf("running the command: %w", werr)
 	}
 	err = errors.Join(err, sup.wait(), disconnect())
+	h.stopped()
 	r.Log.Debug("process ended", "name", runchild.Name, "pid", cmd.Process.Pid, "after", time.Since(begun))
 	if ctx.Err() != nil {
 		return res, context.Cause(ctx)
@@ -118,27 +124,51 @@ func owned(attr *syscall.SysProcAttr, l *specs.Linux) {
 	attr.Credential = &syscall.Credential{} // its root and nothing else
 }
 
-// converse sends the request and reads both reports.
-func converse(w io.WriteCloser, r io.Reader, req *runchild.Request, made func(runner.Stubs)) (runner.Result, error) {
-	err := json.NewEncoder(w).Encode(req)
-	w.Close()
-	if err != nil {
-		return runner.Result{}, fmt.Errorf("telling process 1 what to do: %w", err)
-	}
+// A talk is the conversation with process 1.
+type talk struct {
+	w     io.WriteCloser
+	dec   *json.Decoder
+	pid   int
+	hooks hooking
+	made  func(runner.Stubs)
+}
+
+// hold sends the request and reads the reports.
+func (t talk) hold(req *runchild.Request) (runner.Result, error) {
+	defer t.w.Close()
 	var res runner.Result
-	dec := json.NewDecoder(r)
+	if err := json.NewEncoder(t.w).Encode(req); err != nil {
+		return res, fmt.Errorf("telling process 1 what to do: %w", err)
+	}
 	var ready, end runchild.Report
-	if err := dec.Decode(&ready); err != nil {
+	err := t.dec.Decode(&ready)
+	if err == nil && ready.Mounted {
+		hookErr := t.hooks.created(t.pid)
+		if hookErr == nil {
+			_, hookErr = t.w.Write([]byte{1})
+		}
+		t.w.Close() // process 1 ends without the byte, and says what it has made
+		ready = runchild.Report{}
+		if err = t.dec.Decode(&ready); hookErr != nil {
+			t.made(ready.Stubs)
+			return res, hookErr
+		}
+	}
+	if err != nil {
 		return res, fmt.Errorf("process 1 ended early: %w", err)
 	}
-	made(ready.Stubs)
+	if len(ready.Missed) > 0 {
+		t.hooks.log.Debug("sysctls that cannot be set here", "names", ready.Missed)
+	}
+	t.made(ready.Stubs)
 	if ready.Command {
 		return res, &runner.CommandError{Text: ready.Error, Errno: syscall.Errno(ready.Errno)}
 	}
 	if ready.Error != "" {
 		return res, errors.New(ready.Error)
 	}
-	if err := dec.Decode(&end); err != nil {
+	t.hooks.started(t.pid)
+	if err := t.dec.Decode(&end); err != nil {
 		return res, fmt.Errorf("process 1 was killed: %w", err)
 	}
 	res.Code, res.Signal = end.Exit, end.Signal

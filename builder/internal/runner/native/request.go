@@ -35,6 +35,7 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 	for _, d := range s.Linux.Devices {
 		req.Devices = append(req.Devices, d.Path)
 	}
+	req.Sysctls = s.Linux.Sysctl
 	req.MountLabel, req.Attributes = s.Linux.MountLabel, attributes(p)
 	var err error
 	if req.Caps, err = spec.CapMask(p.Capabilities.Bounding); err != nil {

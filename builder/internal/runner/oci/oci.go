@@ -34,9 +34,10 @@ import (
 type Runner struct {
 	Command string
 	Flags   []string
-	// Systemd says that cgroups are to be made by systemd, which is refused where one would be made.
-	Systemd bool
-	Log     *slog.Logger
+	// Systemd says that cgroups are to be made by systemd, which is refused where one would be made. Asked says that the caller wants
+	// that, and not the host by default.
+	Systemd, Asked bool
+	Log            *slog.Logger
 }
 
 // Run runs a job; see [runner.Runner].
@@ -46,7 +47,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	limited := j.Spec.Linux.Resources != nil || j.Spec.Linux.CgroupsPath != ""
-	if r.Systemd && (limited || filepath.Base(command) != "crun") {
+	if r.Systemd && (limited || r.Asked && filepath.Base(command) != "crun") {
 		// It would be told the process's number of the wrong namespace, and move another process.
 		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
@@ -217,6 +218,16 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	c := *j.Spec
 	linux := *j.Spec.Linux
 	linux.Devices = nil
+	if j.Connect != nil { // the runtime's network is not one that it makes
+		linux.Sysctl, req.Sysctls = map[string]string{}, map[string]string{}
+		for key, value := range j.Spec.Linux.Sysctl {
+			if strings.HasPrefix(key, "net.") {
+				req.Sysctls[key] = value
+			} else {
+				linux.Sysctl[key] = value
+			}
+		}
+	}
 	c.Linux = &linux
 	c.Mounts = nil
 	if j.Root > 0 {
