@@ -146,7 +146,7 @@ func (c *Container) hold(removing bool) (*flock.Lock, error) {
 	}
 	lock, err := flock.Try(filepath.Join(c.dir, "slipway.use"), mode)
 	if errors.Is(err, flock.ErrLocked) {
-		return nil, fmt.Errorf("container %s: %w", c.Name(), ErrInUse)
+		return nil, fmt.Errorf("container %s is %w", c.Name(), ErrInUse)
 	}
 	return lock, err
 }

@@ -18,7 +18,7 @@ var (
 	// ErrNotWorking: the container belongs to another tool and has no image to take a configuration from.
 	ErrNotWorking = errors.New("not a working container")
 	// ErrInUse: a command is running in the container. Try again when it has ended.
-	ErrInUse = errors.New("container is in use by a running command")
+	ErrInUse = errors.New("in use by a running command")
 	// ErrNameInUse: the name is taken by another container.
 	ErrNameInUse = errors.New("that name is already in use")
 	// ErrImageInUse: containers are based on the image. Remove them first, or force.

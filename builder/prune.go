@@ -165,7 +165,7 @@ func (s *Store) madeByBuild(rec *storage.Layer) (time.Time, bool) {
 func (s *Store) PruneCache(ctx context.Context, limit CacheLimit) (removed []CachedStep, err error) {
 	lock, err := s.cacheLock(flock.Try, flock.Exclusive)
 	if errors.Is(err, flock.ErrLocked) {
-		return nil, fmt.Errorf("the build cache is in use by a running build: %w", ErrInUse)
+		return nil, fmt.Errorf("the build cache is %w: try again when it has ended", ErrInUse)
 	}
 	if err != nil {
 		return nil, err

@@ -47,6 +47,9 @@ func newPruneCmd(g *globals) *cobra.Command {
 		if err == nil && limit.All {
 			err = errors.Join(g.pruneImages(ctx, s, all, force), freed.cache(ctx, s, limit)) // what the images stood on
 		}
+		if errors.Is(err, builder.ErrInUse) {
+			return err // nothing was deleted
+		}
 		fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", freed.steps, units.HumanSize(float64(freed.bytes)))
 		return err
 	})
