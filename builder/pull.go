@@ -86,6 +86,9 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 			remotes = []reference.Named{reference.TagNameOnly(n)} // a short name stands for its local match (exact.md §6.4)
 		}
 	}
+	if local != nil && reference.Domain(remotes[0]) == "localhost" {
+		o.Registry.Retries = 0 // it was made here, and hardly anywhere else
+	}
 	var errs []error
 	for _, n := range remotes {
 		src, err := docker.NewReference(n)
@@ -106,6 +109,12 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	}
 	if o.Policy == PullNewer && local != nil {
 		return s.image(local), nil
+	}
+	if local != nil && o.Policy == PullMissing {
+		cfg, err := s.image(local).Config(ctx)
+		if err == nil {
+			errs[0] = fmt.Errorf("the local image is for %s/%s, not for %s: %w", cfg.OS, cfg.Architecture, o.Platform.OrHost(), errs[0])
+		}
 	}
 	if len(errs) == 1 {
 		return nil, errs[0]

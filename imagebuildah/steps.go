@@ -300,7 +300,7 @@ func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 	}
 	img, err := st.b.pull(ctx, from, st.b.o.Pull)
 	if err != nil {
-		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name: %w", from, err)
+		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name%s: %w", from, st.b.plan.Similar(from), err)
 	}
 	return tree{layer: img.TopLayer(), open: img.Open}, nil
 }

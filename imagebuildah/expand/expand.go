@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -14,6 +15,31 @@ import (
 
 // maxSize bounds what a word may become: a few lines that double a variable each would fill the memory.
 const maxSize = 1 << 20
+
+// maxDepth bounds how deep values may be nested in each other ("${A:-${B:-…}}"): time grows with its square.
+const maxDepth = 200
+
+// lexed is a word as the lexer takes it: it would print what it has against bytes that are no UTF-8, which become U+FFFD, and NUL, and
+// its time grows with the square of the depth.
+func lexed(word string) (string, error) {
+	depth := 0
+	for i := range len(word) {
+		switch {
+		case word[i] == 0:
+			return "", errors.New("invalid character NUL")
+		case word[i] == '}':
+			depth = max(depth-1, 0)
+		case word[i] == '{' && i > 0 && word[i-1] == '$':
+			if depth++; depth > maxDepth {
+				return "", fmt.Errorf("variables are nested in each other more than %d deep", maxDepth)
+			}
+		}
+	}
+	if !utf8.ValidString(word) {
+		word = string([]rune(word))
+	}
+	return word, nil
+}
 
 // Scope is what variables mean at one place of a Dockerfile: a value, changed by ENV and ARG from line to line.
 type Scope struct {
@@ -28,6 +54,10 @@ type Scope struct {
 // Word replaces the variables of a word and removes its quotes. unset are the names that have no value and were not
 // declared, sorted.
 func (s *Scope) Word(word string) (out string, unset []string, err error) {
+	word, err = lexed(word)
+	if err != nil {
+		return "", nil, err
+	}
 	res, err := shell.NewLex(s.Escape).ProcessWordWithMatches(word, shell.EnvsFromSlice(s.Env))
 	for name := range res.Unmatched {
 		if !slices.Contains(s.Declared, name) {
@@ -46,6 +76,10 @@ func (s *Scope) Expand(word string) (string, error) {
 
 // Words is Expand with the result split at blanks that are not quoted (EXPOSE).
 func (s *Scope) Words(word string) ([]string, error) {
+	word, err := lexed(word)
+	if err != nil {
+		return nil, err
+	}
 	list, err := shell.NewLex(s.Escape).ProcessWords(word, shell.EnvsFromSlice(s.Env))
 	return list, bounded(word, strings.Join(list, " "), err)
 }
@@ -53,6 +87,10 @@ func (s *Scope) Words(word string) ([]string, error) {
 // Body expands the body of a here-document: quotes stay, and the backslash is the escape character whatever the
 // file says (dockerfile.md §2.8).
 func (s *Scope) Body(text string) (string, error) {
+	text, err := lexed(text)
+	if err != nil {
+		return "", err
+	}
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
 	out, _, err := lex.ProcessWord(text, shell.EnvsFromSlice(s.Env))

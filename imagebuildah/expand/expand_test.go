@@ -57,6 +57,25 @@ func TestBounded(t *testing.T) {
 		if _, err := f("$A$A$A"); err == nil {
 			t.Error("more than 1 MiB was taken")
 		}
+		deep := strings.Repeat("${U:-", 100) + strings.Repeat("}", 100)
+		if _, err := f(deep + deep + deep); err != nil {
+			t.Error(err)
+		}
+		if _, err := f(strings.Repeat("${U:-", 1<<20)); err == nil || !strings.Contains(err.Error(), "nested") { // would take hours
+			t.Errorf("nested without an end: %v", err)
+		}
+	}
+}
+
+// What is no text reaches no lexer that prints its complaints.
+func TestNotText(t *testing.T) {
+	t.Parallel()
+	s := Scope{Escape: '\\', Env: []string{"A=x"}}
+	if got, err := s.Expand("\xff$A\xc0\xc1"); err != nil || got != "\ufffdx\ufffd\ufffd" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := s.Body("a\x00b"); err == nil {
+		t.Error("NUL was taken")
 	}
 }
 

@@ -151,3 +151,15 @@ func (p *Plan) after(name string, i int) (int, error) {
 	}
 	return 0, fmt.Errorf("FROM --after=%s: stage %q not found", name, name)
 }
+
+// Similar is " (did you mean the stage NAME?)" where a stage has almost that name, else empty.
+func (p *Plan) Similar(name string) string {
+	var names []string
+	for i := range p.Stages {
+		names = append(names, p.Stages[i].Name)
+	}
+	if found, ok := suggest.Search(name, slices.DeleteFunc(names, func(n string) bool { return n == "" }), false); ok {
+		return fmt.Sprintf(" (did you mean the stage %s?)", found)
+	}
+	return ""
+}
