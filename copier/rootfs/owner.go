@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -257,6 +258,66 @@ func ReadOverride(fd int, mode uint32) (Override, bool) { return place{fdPath(fd
 
 // ReadOverrideAt returns the record of what a link below /proc/PID leads to.
 func ReadOverrideAt(path string, mode uint32) (Override, bool) { return place{path, true}.read(mode) }
+
+// ReadOverrideFrom is ReadOverride for a descriptor that need not be O_PATH: on one that is not, it spares the look-up in /proc.
+func ReadOverrideFrom(fd int, mode uint32) (Override, bool) {
+	if !carries(mode) {
+		return ReadOverride(fd, mode)
+	}
+	var buf [128]byte
+	n, err := unix.Fgetxattr(fd, overrideXattr, buf[:])
+	if errors.Is(err, unix.EBADF) {
+		return ReadOverride(fd, mode)
+	}
+	if err != nil {
+		return Override{}, false
+	}
+	o, err := parseOverride(string(buf[:n]))
+	return o, err == nil
+}
+
+// ReadOverrideIn returns the record of a name in an open directory, which may be O_PATH, without opening it; a link is not followed. It is
+// an error where the kernel cannot tell: before 6.13, or if a seccomp filter older than that refuses the call.
+func ReadOverrideIn(dir int, name string, mode uint32) (o Override, recorded bool, err error) {
+	key := overrideXattr
+	if !carries(mode) {
+		key = capXattr
+	}
+	var buf [128]byte
+	n, err := getxattrat(dir, name, key, buf[:])
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return o, false, err
+	case err != nil:
+		return o, false, nil //nolint:nilerr // none, as for read
+	case !carries(mode):
+		o, recorded = parseCapability(buf[:n])
+		return o, recorded, nil
+	}
+	o, err = parseOverride(string(buf[:n]))
+	return o, err == nil, nil
+}
+
+func getxattrat(dir int, name, key string, buf []byte) (int, error) {
+	path, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	attr, err := unix.BytePtrFromString(key)
+	if err != nil {
+		return 0, err
+	}
+	args := struct {
+		value       *byte
+		size, flags uint32
+	}{value: &buf[0], size: uint32(len(buf))} // the kernel's struct xattr_args
+	n, _, errno := unix.Syscall6(unix.SYS_GETXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(path)), unix.AT_SYMLINK_NOFOLLOW,
+		uintptr(unsafe.Pointer(attr)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
 
 // WriteOverride replaces it.
 func WriteOverride(fd int, mode uint32, o Override) error {

@@ -10,9 +10,10 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// A file is one that a call is about, open with O_PATH, with what is meant to be its owner.
+// A file is one that a call is about, open with O_PATH as a rule, with what is meant to be its owner.
 type file struct {
 	fd       int
+	name     string      // in the directory fd, if it is known from there only (see glimpse)
 	st       unix.Stat_t // as on disk
 	meant    rootfs.Override
 	recorded bool

@@ -1,6 +1,7 @@
 package owners
 
 import (
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,10 +32,24 @@ func preferHandover(fd int) {
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 }
 
-func receive(fd int) (notification, error) {
-	var n notification // the kernel insists on zeroes
-	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
-	return n, err
+// receive waits for the next call and puts it into n.
+func receive(fd int, n *notification) error {
+	*n = notification{} // the kernel insists on zeroes
+	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
+	return err
+}
+
+// receivingEnds tells whether receive returns when the last process of the step is gone: kernels before 6.11 wait for ever.
+func receivingEnds() bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 6 || major == 6 && minor >= 11
 }
 
 // respond answers. ENOENT says that the target is gone, which is nobody's concern any more.
@@ -113,6 +128,9 @@ func (c *call) text(addr uint64) (string, error) {
 	b := c.s.buf
 	for got := 0; got < unix.PathMax; {
 		n := int(page - (addr+uint64(got))%page)
+		if got == 0 {
+			n = min(n, 256) // most paths are short
+		}
 		if _, err := c.read(addr+uint64(got), b[got:got+n]); err != nil {
 			return "", err
 		}

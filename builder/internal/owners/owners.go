@@ -44,7 +44,10 @@ type Supervisor struct {
 	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
 	memory map[inode]rootfs.Override
 	buf    []byte
-	calls  int
+	now    call // the one being answered: one at a time
+	// noGlimpse says that records cannot be read from a file's directory.
+	noGlimpse bool
+	calls     int
 }
 
 type inode struct{ dev, ino uint64 }
@@ -69,6 +72,27 @@ func (s *Supervisor) Serve() error {
 	defer runtime.UnlockOSThread()
 	defer s.close()
 	begun := time.Now() //nolint:forbidigo // a duration for the log
+	// Waiting by receiving costs a system call less for each call, where it ends by itself.
+	wait, ends := false, receivingEnds()
+	var n notification
+	for {
+		if wait || !ends {
+			more, err := s.wait()
+			if !more {
+				s.o.Log.Debug("supervised owners", "calls", s.calls, "after", time.Since(begun))
+				return err
+			}
+		}
+		// An error says that a target was killed meanwhile, or that the last one is gone.
+		if wait = receive(s.listener, &n) != nil; !wait {
+			s.calls++
+			s.answer(&n)
+		}
+	}
+}
+
+// wait waits for the next call. There will be no more once the last process is gone.
+func (s *Supervisor) wait() (more bool, err error) {
 	for {
 		p := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
 		_, err := unix.Poll(p, -1)
@@ -76,17 +100,9 @@ func (s *Supervisor) Serve() error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("supervising owners: %w", err)
-		case p[0].Revents&unix.POLLIN == 0: // POLLHUP: the last one is gone
-			s.o.Log.Debug("supervised owners", "calls", s.calls, "after", time.Since(begun))
-			return nil
+			return false, fmt.Errorf("supervising owners: %w", err)
 		}
-		n, err := receive(s.listener)
-		if err != nil {
-			continue // the target was killed meanwhile
-		}
-		s.calls++
-		s.answer(&n)
+		return p[0].Revents&unix.POLLIN != 0, nil // else POLLHUP
 	}
 }
 
@@ -105,8 +121,8 @@ func (s *Supervisor) answer(n *notification) {
 		_ = respond(s.listener, n.id, 0, 0, true)
 		return
 	}
-	c := call{s: s, n: n}
-	r := h(&c)
+	s.now = call{s: s, n: n}
+	r := h(&s.now)
 	switch {
 	case r.sent:
 	case r.proceed:

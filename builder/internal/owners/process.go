@@ -212,6 +212,25 @@ func (c *call) base(dirfd int) string {
 	return c.proc("fd/" + strconv.Itoa(dirfd))
 }
 
+// take returns a descriptor of ours for one of the target's, where that is cheaper than the way through /proc. A thread may have descriptors
+// of its own, so only a process's first is asked. It fails for a number that a new process has got meanwhile.
+func (c *call) take(dirfd int) (int, bool) {
+	t := c.s.tasks[c.tid()]
+	if dirfd < 0 || t == nil || t.leader != nil || t.pidfd < 0 {
+		return -1, false
+	}
+	fd, err := unix.PidfdGetfd(t.pidfd, dirfd, 0)
+	return fd, err == nil
+}
+
+// start opens the directory that a relative path starts from.
+func (c *call) start(dirfd int) (int, error) {
+	if fd, ok := c.take(dirfd); ok {
+		return fd, nil
+	}
+	return unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+}
+
 // open finds a file as the target would and opens it without reading it (O_PATH). Nothing leads out of the target's root,
 // and no magic link of /proc is followed but those to its own descriptors.
 func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
@@ -248,7 +267,7 @@ func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
 
 // beneath is the short way for relative paths without links.
 func (c *call) beneath(dirfd int, name string, flags uint64) (int, error) {
-	base, err := unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	base, err := c.start(dirfd)
 	if err != nil {
 		return -1, err
 	}

@@ -1,6 +1,8 @@
 package owners
 
 import (
+	"errors"
+	"path"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +16,12 @@ func (c *call) view(dirfd int, name string, nofollow, empty bool, show func(f *f
 	if name == "" && !c.recorded(dirfd) {
 		return proceed()
 	}
-	f, err := c.file(dirfd, name, nofollow, empty)
-	if err != nil {
-		return proceed()
+	f, ok := c.glimpse(dirfd, name, nofollow)
+	if !ok {
+		var err error
+		if f, err = c.file(dirfd, name, nofollow, empty); err != nil {
+			return proceed()
+		}
 	}
 	defer f.close()
 	if !f.recorded {
@@ -32,15 +37,76 @@ func (c *call) view(dirfd int, name string, nofollow, empty bool, show func(f *f
 	return done(0)
 }
 
+// glimpse looks at a file from its directory, without opening it: the cheapest way, as the record of a file open with O_PATH can be read
+// through /proc only. Not ok: another way must be taken. The file's descriptor is its directory's.
+func (c *call) glimpse(dirfd int, name string, nofollow bool) (*file, bool) {
+	dir, base := path.Split(name)
+	if c.s.noGlimpse || base == "" || base == "." || base == ".." {
+		return nil, false
+	}
+	at, err := c.directory(dirfd, dir)
+	if err != nil {
+		return nil, false
+	}
+	f := &file{fd: at, name: base}
+	if f.looked(c.s, nofollow) {
+		return f, true
+	}
+	f.close()
+	return nil, false
+}
+
+// directory opens the directory of a name.
+func (c *call) directory(dirfd int, dir string) (int, error) {
+	if dir == "" {
+		return c.start(dirfd)
+	}
+	return c.open(dirfd, dir, false, false)
+}
+
+// looked fills in what is known of a name in the directory. Links to be followed are left to others, and files that change meanwhile: a
+// record must not be shown with somebody else's state.
+func (f *file) looked(s *Supervisor, nofollow bool) bool {
+	err := unix.Fstatat(f.fd, f.name, &f.st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return true // nothing is recorded of what is not there
+	}
+	if err != nil || !nofollow && f.st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return false
+	}
+	f.meant, f.recorded = s.lookup(&f.st, func() (o rootfs.Override, ok bool) {
+		o, ok, err = rootfs.ReadOverrideIn(f.fd, f.name, f.st.Mode)
+		return o, ok
+	})
+	if err != nil {
+		s.noGlimpse = true
+		return false
+	}
+	if !f.recorded {
+		return true
+	}
+	before := f.st
+	err = unix.Fstatat(f.fd, f.name, &f.st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && f.st.Dev == before.Dev && f.st.Ino == before.Ino && f.st.Ctim == before.Ctim && f.st.Mode == before.Mode
+}
+
 // recorded tells whether there is a record of what a descriptor leads to. It is the short way for most of what is looked at: no
 // file is opened for it.
 func (c *call) recorded(dirfd int) bool {
 	var st unix.Stat_t
-	path := c.base(dirfd)
-	if unix.Stat(path, &st) != nil {
+	if fd, ok := c.take(dirfd); ok {
+		defer unix.Close(fd)
+		if unix.Fstat(fd, &st) != nil {
+			return false
+		}
+		_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideFrom(fd, st.Mode) })
+		return ok
+	}
+	link := c.base(dirfd)
+	if unix.Stat(link, &st) != nil {
 		return false
 	}
-	_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideAt(path, st.Mode) })
+	_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideAt(link, st.Mode) })
 	return ok
 }
 
@@ -85,8 +151,11 @@ func statx(c *call) result {
 	show := func(f *file) ([]byte, error) {
 		var st unix.Statx_t
 		sync := flags & (unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC)
-		if err := unix.Statx(f.fd, "", sync|unix.AT_EMPTY_PATH, c.arg(3), &st); err != nil {
+		if err := unix.Statx(f.fd, f.name, sync|unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, c.arg(3), &st); err != nil {
 			return nil, err
+		}
+		if st.Mask&unix.STATX_INO != 0 && st.Ino != f.st.Ino { // another file has got the name
+			return nil, unix.ESTALE
 		}
 		st.Uid, st.Gid = uint32(f.meant.UID), uint32(f.meant.GID)
 		if f.meant.Device != 0 {

@@ -27,7 +27,7 @@ const (
 // targets are the programs. They run as root of a directory of their own, in which they can do what they like, and print what they find.
 func targets(name string) func() {
 	return map[string]func(){
-		"attributes": attributesTarget, "sockets": socketsTarget, "threads": threadsTarget, "races": racesTarget, "deaths": deathsTarget, "connect": connectTarget, "dying": dyingTarget,
+		"attributes": attributesTarget, "sockets": socketsTarget, "threads": threadsTarget, "races": racesTarget, "deaths": deathsTarget, "connect": connectTarget, "dying": dyingTarget, "looks": looksTarget,
 	}[name]
 }
 
@@ -73,7 +73,7 @@ func becomeTarget() error {
 }
 
 // supervised runs a target below dir/root and returns what it printed. The supervisor must end by itself.
-func supervised(t *testing.T, name, dir string, caps uint64) string {
+func supervised(t testing.TB, name, dir string, caps uint64) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, which the supervisor is in its user namespace")
@@ -130,7 +130,7 @@ func serveFrom(socket, pid int, caps uint64) error {
 	return sup.Serve()
 }
 
-func copyTest(t *testing.T, to string) {
+func copyTest(t testing.TB, to string) {
 	t.Helper()
 	from, err := os.Open("/proc/self/exe")
 	if err != nil {
