@@ -81,7 +81,7 @@ slipway push -q --disable-compression made oci:$3:latest
 
 const podDockerfile = `FROM debian-base AS base
 ENV DEBIAN_FRONTEND=noninteractive
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cron iputils-ping sudo rsync libcap2-bin >/dev/null 2>&1
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends dbus cron iputils-ping sudo rsync libcap2-bin >/tmp/log 2>&1 || { tail -n 40 /tmp/log; exit 1; }; rm /tmp/log
 RUN useradd -m -u 1234 joe && adduser --quiet --system --group --home /srv/svc svc && su joe -c 'mkdir -p ~/.config/x; ln -s x ~/.config/y; umask 027; echo secret >~/mine'
 COPY --chown=joe:svc app /srv/app
 RUN chown -R svc:33 /srv/svc && mknod /srv/null c 1 3 && mkfifo /srv/pipe && chown 7:8 /srv/pipe && install -o joe -g svc -m 6755 /usr/bin/id /srv/id

@@ -67,10 +67,17 @@ func setfsgid(c *call) result {
 	return done(int64(was))
 }
 
+// mostGroups is how many groups a process may have. The kernel allows 65,536, but we keep a list for each process, in memory that a step must
+// not exhaust.
+const mostGroups = 1024
+
 func setgroups(c *call) result {
 	n := c.arg(0)
-	if n < 0 || n > 65536 {
+	switch {
+	case n < 0 || n > 65536:
 		return result{errno: unix.EINVAL}
+	case n > mostGroups:
+		return result{errno: unix.ENOMEM}
 	}
 	raw := make([]byte, 4*n)
 	if err := c.readFull(c.n.args[1], raw); err != nil {

@@ -75,10 +75,25 @@ func (s *Supervisor) save(f *file, o rootfs.Override) error {
 	}
 	err := rootfs.WriteOverride(f.fd, f.st.Mode, o)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
-		s.memory[key] = o // devpts, tmpfs of older kernels: not in the image anyway
-		return nil
+		return s.keep(key, o) // devpts, tmpfs of older kernels: not in the image anyway
 	}
 	return err
+}
+
+// mostKept bounds the records in memory (about 8 MB), which a step could fill otherwise.
+const mostKept = 1 << 16
+
+// keep keeps a record in memory.
+func (s *Supervisor) keep(key inode, o rootfs.Override) error {
+	if _, ok := s.memory[key]; !ok && len(s.memory) >= mostKept {
+		if !s.full {
+			s.o.Log.Warn("a step gave away more files on file systems without extended attributes than owners can be kept of: it gets ENOSPC from now on", "files", mostKept)
+		}
+		s.full = true
+		return unix.ENOSPC
+	}
+	s.memory[key] = o
+	return nil
 }
 
 // chown gives a file to uid and gid (-1 leaves one). The real chown to the ids that it has already makes the kernel clear

@@ -43,6 +43,7 @@ type Supervisor struct {
 	most     int // how many tasks may be remembered before the dead are looked for
 	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
 	memory map[inode]rootfs.Override
+	full   bool // there have been more than mostKept of them
 	buf    []byte
 	now    call // the one being answered: one at a time
 	// noGlimpse says that records cannot be read from a file's directory.
