@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 export GOFLAGS     := -mod=readonly
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo image test lint conformance bench fuzz docs install setup arm64
+.PHONY: help build demo image test lint conformance bench fuzz docs install setup arm64 kube
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ demo: build ## build a real image twice, run a command in it, write an OCI archi
 image: build ## build Slipway's own image, localhost/slipway, with Slipway
 	@docs/image/build.sh bin/slipway
 
-test: setup build lint arm64 ## run every check (as root: installs what they need first)
+test: setup build lint arm64 kube ## run every check (as root: installs what they need first)
 	SLIPWAY_BIN=$(CURDIR)/bin/slipway $(GO) run ./tests/report $(GO) test $(TAGS) -timeout 24m ./...
 
 setup: # Debian packages and test users for the checks, when root
@@ -40,6 +40,9 @@ setup: # Debian packages and test users for the checks, when root
 arm64: # the other architecture builds and vets
 	GOARCH=arm64 $(GO) build $(TAGS) -o /dev/null ./cmd/slipway
 	GOARCH=arm64 $(GO) vet $(TAGS) ./cmd/... ./builder/... ./copier/... ./imagebuildah/...
+
+kube: # Kubernetes' own code judges the manifests of docs/kubernetes.md
+	$(GO) test -modfile=tests/kube/kube.mod -tags=kube ./tests/kube
 
 lint: ## gofmt, go vet, staticcheck, the structural test, go mod verify (and golangci-lint if installed)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
