@@ -18,6 +18,8 @@ type FetchOptions struct {
 	Registry Registry
 	// Checksum is the digest of a download, or the commit of a repository; empty checks nothing.
 	Checksum string
+	// Known is what was fetched of that URL before; nil knows nothing.
+	Known *source.Known
 	// KeepGitDir keeps ".git"; nil leaves it to the URL.
 	KeepGitDir *bool
 }
@@ -29,7 +31,7 @@ func (s *Store) Download(url string, o FetchOptions) (source.Source, error) {
 		return nil, err
 	}
 	return source.URL(url, source.URLOptions{
-		Checksum: digest.Digest(o.Checksum), Client: client,
+		Checksum: digest.Digest(o.Checksum), Known: o.Known, Client: client,
 		Retry: func(ctx context.Context, f func() error) error { return s.retry(ctx, o.Registry, f) },
 	})
 }

@@ -316,7 +316,7 @@ func (s *Store) LimitCache(ctx context.Context, limit CacheLimit) error {
 
 // PruneMounts removes what cache mounts hold, but for those that a command uses, and returns how many bytes that were.
 func (s *Store) PruneMounts() (freed int64, err error) {
-	dirs, err := s.mountDirs()
+	dirs, err := s.mountDirs("data", removedMount)
 	if err != nil {
 		return 0, err
 	}
@@ -325,9 +325,8 @@ func (s *Store) PruneMounts() (freed int64, err error) {
 		if err != nil {
 			continue // in use
 		}
-		size := treeSize(filepath.Join(dir, "data"))
-		err = errors.Join(os.RemoveAll(filepath.Join(dir, "data")), lock.Close())
-		if err != nil {
+		size, err := removeMount(dir)
+		if err = errors.Join(err, lock.Close()); err != nil {
 			return freed, fmt.Errorf("removing a cache mount: %w", err)
 		}
 		freed += size
@@ -335,7 +334,25 @@ func (s *Store) PruneMounts() (freed int64, err error) {
 	return freed, nil
 }
 
-func (s *Store) mountDirs() ([]string, error) {
+// removedMount is what the content of a cache is called from the moment it is removed: whoever is killed at that must not leave half of it
+// to the next command. The next removal, or the next maker of the cache, removes the rest.
+const removedMount = "removed"
+
+// removeMount removes the content of a cache, which the caller has locked, and what is left of an earlier one.
+func removeMount(dir string) (size int64, err error) {
+	data, gone := filepath.Join(dir, "data"), filepath.Join(dir, removedMount)
+	size = treeSize(data) + treeSize(gone)
+	if err := os.RemoveAll(gone); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(data, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	return size, os.RemoveAll(gone)
+}
+
+// mountDirs are the directories of caches that have one of the files or directories.
+func (s *Store) mountDirs(having ...string) ([]string, error) {
 	base := filepath.Join(s.st.GraphRoot(), "slipway", "mounts")
 	entries, err := os.ReadDir(base)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -343,8 +360,9 @@ func (s *Store) mountDirs() ([]string, error) {
 	}
 	var dirs []string
 	for _, e := range entries {
-		if _, err := os.Lstat(filepath.Join(base, e.Name(), "data")); err == nil {
-			dirs = append(dirs, filepath.Join(base, e.Name()))
+		dir := filepath.Join(base, e.Name())
+		if slices.ContainsFunc(having, func(name string) bool { _, err := os.Lstat(filepath.Join(dir, name)); return err == nil }) {
+			dirs = append(dirs, dir)
 		}
 	}
 	return dirs, nil
@@ -390,7 +408,7 @@ func (s *Store) DiskUse() ([]Use, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := s.mountDirs()
+	dirs, err := s.mountDirs("data")
 	if err != nil {
 		return nil, err
 	}

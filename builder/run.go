@@ -77,6 +77,9 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		if err != nil {
 			return err
 		}
+		if box.Isolation == IsolationOCI && foreign(root, argv[0], s.Process.Cwd, s.Process.Env) {
+			return &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv[0]), Errno: unix.ENOEXEC}
+		}
 		rootTree, err := c.reachable(s, mountpoint)
 		if err != nil {
 			return err

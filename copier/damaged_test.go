@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/copiertest"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/tests/harness"
 )
 
 // An archive that is cut off or damaged is an error on one line; no half file is left, and the container takes the next one.
@@ -74,9 +75,7 @@ func packed(t *testing.T, text, ext string) []byte {
 	if ext != ".bz2" {
 		return blob
 	}
-	if _, err := exec.LookPath("bzip2"); err != nil {
-		t.Skip("bzip2 is not installed")
-	}
+	harness.Need(t, "bzip2")
 	cmd := exec.Command("bzip2", "-1")
 	cmd.Stdin = bytes.NewReader(blob)
 	if blob, err = cmd.Output(); err != nil {
@@ -127,9 +126,7 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // Holes in archives and streams become holes; a header alone cannot make us write exabytes.
 func TestSparseArchives(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.Command("tar", "--version").Output(); err != nil || !strings.Contains(string(out), "GNU") {
-		t.Skip("needs GNU tar")
-	}
+	harness.Need(t, "tar")
 	for _, format := range []string{"gnu", "posix"} {
 		dir, dst := t.TempDir(), roots(t, "")
 		for name, size := range map[string]int64{"small": 64 << 20, "huge": 3 << 40} {

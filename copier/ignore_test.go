@@ -9,6 +9,8 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/slipway-build/slipway/tests/harness"
 )
 
 // FuzzIgnore: the walk's verdict on a path, made directory by directory, is that of BuildKit's library on the whole path; and a
@@ -71,9 +73,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // Symbolic modes are those of chmod(1) with a umask of 0, for everything that it and the specification both know.
 func TestChmodLikeProgram(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("chmod"); err != nil {
-		t.Skip("chmod is not installed")
-	}
+	harness.Need(t, "chmod")
 	file := filepath.Join(t.TempDir(), "f")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -8,15 +8,15 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/slipway-build/slipway/tests/harness"
 )
 
 // What xz makes is read: with every kind of checksum, of one block, many blocks or many streams, with padding between. A file that
 // asks for more memory than is good is refused, and one that was cut off or changed anywhere too.
 func TestXZ(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("xz"); err != nil {
-		t.Skip("xz is not installed")
-	}
+	harness.Need(t, "xz")
 	data := make([]byte, 100_000)
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range data {

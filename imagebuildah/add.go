@@ -2,12 +2,14 @@ package imagebuildah
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/source"
@@ -140,35 +142,57 @@ func (st *stage) remotePiece(ctx context.Context, c *instructions.AddCommand, wo
 		return piece{remote: g, content: content, o: o}, err
 	}
 	o.Unpack = c.Unpack != nil && *c.Unpack
-	src, err := st.b.s.Download(word, ro)
-	if err != nil {
-		return piece{}, err
+	p := piece{o: o}
+	var err error
+	sum := c.Checksum
+	if sum == "" && !st.b.o.NoLayers { // asked for now: what the server has decides whether the step is cached
+		p.remote, sum, err = st.b.current(ctx, word, ro)
+	} else {
+		p.remote, err = st.b.s.Download(word, ro)
 	}
-	p := piece{remote: src, o: o}
-	switch {
-	case c.Checksum != "":
-		p.content = "url:" + source.Name(word) + ":" + c.Checksum
-	case !st.b.o.NoLayers: // fetched now: what the server sends decides whether the step is cached
-		var sum string
-		if p.remote, sum, err = st.b.kept(ctx, src); err != nil {
-			return piece{}, err
-		}
+	if sum != "" {
 		p.content = "url:" + source.Name(word) + ":" + sum
 	}
-	return p, nil
+	return p, err
 }
 
-// kept fetches a file for as long as the build takes, and returns it with its digest.
-func (b *build) kept(ctx context.Context, src source.Source) (source.Source, string, error) {
-	dir, done, err := b.s.Scratch()
+// current is what a server has now, with its digest. A file that was fetched for an earlier build, and that the server says it has still,
+// is fetched only when the step is executed, and must be the same then.
+func (b *build) current(ctx context.Context, word string, o builder.FetchOptions) (source.Source, string, error) {
+	name := digest.FromString("url\n" + word).Encoded()
+	var known source.Known
+	if text, ok := b.s.LayerFact(name); ok && !b.o.NoCache && json.Unmarshal([]byte(text), &known) == nil && known.Sum.Validate() == nil {
+		o.Known = &known
+	}
+	src, err := b.s.Download(word, o)
 	if err != nil {
 		return nil, "", err
+	}
+	local, fetched, err := b.kept(ctx, src)
+	if errors.Is(err, source.ErrUnchanged) {
+		o.Checksum, o.Known = known.Sum.String(), nil
+		fetched = known
+		local, err = b.s.Download(word, o)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if text, err := json.Marshal(fetched); err == nil && fetched.ETag+fetched.Modified != "" {
+		_ = b.s.KeepLayerFact(name, string(text)) // else it is fetched again
+	}
+	return local, fetched.Sum.String(), nil
+}
+
+// kept fetches a file for as long as the build takes.
+func (b *build) kept(ctx context.Context, src source.Source) (source.Source, source.Known, error) {
+	dir, done, err := b.s.Scratch()
+	if err != nil {
+		return nil, source.Known{}, err
 	}
 	b.mu.Lock()
 	b.closers = append(b.closers, done)
 	b.mu.Unlock()
-	local, sum, err := source.Keep(ctx, src, filepath.Join(dir, "file"))
-	return local, sum.String(), err
+	return source.Keep(ctx, src, filepath.Join(dir, "file"))
 }
 
 // addPiece copies one piece, and tells whether its paths have changed since their digest was made.

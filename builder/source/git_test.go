@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/tests/harness"
 )
 
 func TestIsGit(t *testing.T) {
@@ -100,15 +101,13 @@ func FuzzParseGit(f *testing.F) {
 // gitServer serves repositories by HTTP with git's own program.
 func gitServer(t *testing.T) (url, dir string) {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	harness.Need(t, "git")
 	out, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
-		t.Skip("git does not run")
+		t.Fatal(err)
 	}
 	backend := filepath.Join(strings.TrimSpace(string(out)), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
+	if _, err := os.Stat(backend); err != nil && !harness.Required() {
 		t.Skip("git-http-backend is not installed")
 	}
 	dir = t.TempDir()

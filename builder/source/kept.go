@@ -11,28 +11,30 @@ import (
 
 // Keep fetches the single file of a source into a new file on this machine and returns it as a source, with the digest of its bytes: so a
 // build knows what it is about to copy. The caller removes the file.
-func Keep(ctx context.Context, src Source, file string) (_ Source, sum digest.Digest, err error) {
+func Keep(ctx context.Context, src Source, file string) (_ Source, known Known, err error) {
 	in, err := src.Open(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, known, err
 	}
 	if done := in.Close; done != nil {
 		defer func() { err = errors.Join(err, done()) }()
 	}
 	if in.Body == nil {
-		return nil, "", errors.New("the source is a tree")
+		return nil, known, errors.New("the source is a tree")
 	}
 	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, "", err
+		return nil, known, err
 	}
 	h := digest.SHA256.Digester()
 	_, err = io.Copy(io.MultiWriter(out, h.Hash()), in.Body)
 	if err = errors.Join(err, out.Close()); err != nil {
-		return nil, "", err
+		return nil, known, err
 	}
 	in.Body, in.Close = nil, nil
-	return kept{in, file, src.String()}, h.Digest(), nil
+	known = in.Known
+	known.Sum = h.Digest()
+	return kept{in, file, src.String()}, known, nil
 }
 
 type kept struct {

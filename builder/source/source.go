@@ -29,6 +29,8 @@ type Opened struct {
 	Mode  uint32
 	Mtime time.Time
 	Body  io.Reader
+	// Known says how a server calls the state of a download; its Sum is not set.
+	Known Known
 	// Close releases the source; nil when there is nothing to release.
 	Close func() error
 }

@@ -19,10 +19,48 @@ import (
 type URLOptions struct {
 	// Checksum, if set, is what the content must have.
 	Checksum digest.Digest
+	// Known, if not nil, is what was fetched before: opening is [ErrUnchanged] if the server has that still.
+	Known *Known
 	// Client fetches; nil is http.DefaultClient.
 	Client *http.Client
 	// Retry calls a function until it succeeds or there is no sense in it; nil calls it once.
 	Retry func(context.Context, func() error) error
+}
+
+// Known is a file that was fetched, with what the server calls its state: an entity tag, or a time (RFC 9110 §8.8).
+type Known struct {
+	ETag, Modified string
+	Sum            digest.Digest
+}
+
+// ErrUnchanged says that a server has the file that is known.
+var ErrUnchanged = errors.New("unchanged")
+
+// settled is how old a file must be for its time to tell it from a later one: times have seconds.
+const settled = time.Minute
+
+// validators are what the answer says of the file's state, as far as it tells every change.
+func validators(h http.Header) Known {
+	var k Known
+	if tag := h.Get("ETag"); strings.HasPrefix(tag, `"`) { // else weak: another file may have it
+		k.ETag = tag
+	}
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
+	if now, nerr := http.ParseTime(h.Get("Date")); err == nil && nerr == nil && now.Sub(modified) >= settled {
+		k.Modified = h.Get("Last-Modified")
+	}
+	return k
+}
+
+// condition makes a request one for a file that is not the known one.
+func (k *Known) condition(h http.Header) {
+	switch {
+	case k == nil:
+	case k.ETag != "":
+		h.Set("If-None-Match", k.ETag)
+	case k.Modified != "":
+		h.Set("If-Modified-Since", k.Modified)
+	}
 }
 
 // A StatusError is a server's refusal: the HTTP status.
@@ -108,7 +146,7 @@ func (r *remote) Open(ctx context.Context) (Opened, error) {
 	if r.o.Checksum != "" {
 		body = verified(body, r.o.Checksum)
 	}
-	return Opened{Name: r.name, Mode: 0o600, Mtime: mtime, Body: body, Close: resp.Body.Close}, nil
+	return Opened{Name: r.name, Mode: 0o600, Mtime: mtime, Body: body, Known: validators(resp.Header), Close: resp.Body.Close}, nil
 }
 
 func (r *remote) get(ctx context.Context) (*http.Response, error) {
@@ -117,6 +155,7 @@ func (r *remote) get(ctx context.Context) (*http.Response, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity") // the checksum is of the file, not of what a server packs it into
+	r.o.Known.condition(req.Header)
 	resp, err := r.o.Client.Do(req)
 	if err != nil {
 		var ue *url.Error // its text repeats the URL, with credentials in the query
@@ -124,6 +163,10 @@ func (r *remote) get(ctx context.Context) (*http.Response, error) {
 			err = transportError{ue.Err, ue.Timeout()}
 		}
 		return nil, err
+	}
+	if resp.StatusCode == http.StatusNotModified && r.o.Known != nil {
+		resp.Body.Close()
+		return nil, ErrUnchanged
 	}
 	if resp.StatusCode/100 != 2 {
 		resp.Body.Close()

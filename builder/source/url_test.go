@@ -127,3 +127,46 @@ func TestURLRetry(t *testing.T) {
 		t.Errorf("%q %v after %v", body, err, failures)
 	}
 }
+
+// What an earlier download is known by is sent back, and only what tells every change.
+func TestRevalidate(t *testing.T) {
+	t.Parallel()
+	const date = "Tue, 15 Nov 1994 08:12:31 GMT"
+	for _, tt := range []struct {
+		answer    http.Header
+		known     Known
+		name, got string // the request's header
+	}{
+		{http.Header{"Etag": {`"a"`}, "Last-Modified": {"Mon, 14 Nov 1994 08:12:31 GMT"}}, Known{ETag: `"a"`, Modified: "Mon, 14 Nov 1994 08:12:31 GMT"}, "If-None-Match", `"a"`},
+		{http.Header{"Etag": {`W/"a"`}}, Known{}, "If-None-Match", ""},
+		{http.Header{"Last-Modified": {"Mon, 14 Nov 1994 08:12:31 GMT"}}, Known{Modified: "Mon, 14 Nov 1994 08:12:31 GMT"}, "If-Modified-Since", "Mon, 14 Nov 1994 08:12:31 GMT"},
+		{http.Header{"Last-Modified": {"Tue, 15 Nov 1994 08:12:01 GMT"}}, Known{}, "If-Modified-Since", ""},
+		{http.Header{"Last-Modified": {"yesterday"}}, Known{}, "If-Modified-Since", ""},
+	} {
+		tt.answer.Set("Date", date)
+		got := validators(tt.answer)
+		if got != tt.known {
+			t.Errorf("%v: %+v", tt.answer, got)
+		}
+		ask := http.Header{}
+		got.condition(ask)
+		if ask.Get(tt.name) != tt.got {
+			t.Errorf("%v: asked with %v", tt.answer, ask)
+		}
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }))
+	defer server.Close()
+	src, err := URL(server.URL+"/f", URLOptions{Known: &Known{ETag: `"a"`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Open(context.Background()); !errors.Is(err, ErrUnchanged) {
+		t.Errorf("a file that is unchanged: %v", err)
+	}
+	if src, err = URL(server.URL+"/f", URLOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Open(context.Background()); !errors.Is(err, StatusError(http.StatusNotModified)) { // to whom nothing is known it is no answer
+		t.Errorf("unasked: %v", err)
+	}
+}
