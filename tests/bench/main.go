@@ -54,11 +54,11 @@ func run(n int, check bool, file, only string) error {
 	ourRegistry, theirRegistry := regtest.Start(regtest.Options{}), regtest.Start(regtest.Options{})
 	defer ourRegistry.Close()
 	defer theirRegistry.Close()
-	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin, ourRegistry.Host())
+	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin, h.Bin, ourRegistry.Host())
 	if err != nil {
 		return err
 	}
-	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer, theirRegistry.Host())
+	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer, h.Bin, theirRegistry.Host())
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ type tool struct {
 }
 
 // prepare makes a tool's directory, an empty store, and one with the images "base" and "big": base and the file "mixed".
-func prepare(dir, program, registry string) (*tool, error) {
+func prepare(dir, program, slipway, registry string) (*tool, error) {
 	t := &tool{program: program, dir: dir}
 	for _, name := range []string{"home", "xdg", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
@@ -148,7 +148,7 @@ func prepare(dir, program, registry string) (*tool, error) {
 	t.env = []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + filepath.Join(dir, "home"),
 		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"), "PROGRAM=" + program,
-		"REGISTRY=" + registry,
+		"REGISTRY=" + registry, "SLIPWAY=" + slipway,
 		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"), "BUILDAH_RUNTIME=runc",
 	}
 	base, err := tree.Machine(tree.Tools()...)
