@@ -35,6 +35,9 @@ func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Contain
 		return nil, err
 	}
 	c, err := s.record(ctx, rec, img, image, cfg, own, o)
+	if err == nil {
+		err = c.remap()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/flock"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // Cache mounts are directories <root>/slipway/mounts/KEY[.N], each with the files "lock", held for as long as a command
@@ -23,7 +24,14 @@ import (
 
 // cache prepares a cache mount.
 func (p *mounting) cache(ctx context.Context, m Mount) error {
-	c := cacheDir{s: p.w.s, m: m, remote: p.o.SeedCache}
+	c := cacheDir{s: p.w.s, m: m}
+	var err error
+	if c.ids, err = p.apart(); err != nil {
+		return err
+	}
+	if c.ids == nil { // remote caches know the container's owners only
+		c.remote = p.o.SeedCache
+	}
 	var seed *rootfs.Root
 	source := m.Source
 	if m.From != "" {
@@ -51,7 +59,7 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 		return err
 	}
 	p.undo = append(p.undo, root.Close)
-	if p.o.CacheUsed != nil && !m.ReadOnly {
+	if p.o.CacheUsed != nil && !m.ReadOnly && c.ids == nil { // others could not read its owners
 		p.o.CacheUsed(c.mount())
 	}
 	f, err := pin(root, first(source, "/"), false)
@@ -59,12 +67,19 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 		return err
 	}
 	if m.Has("U") {
-		if err := chownTree(f, int(p.user.UID), int(p.user.GID)); err != nil {
+		uid, gid, err := c.ids.Outside(int(p.user.UID), int(p.user.GID))
+		if err == nil {
+			err = chownTree(f, uid, gid)
+		}
+		if err != nil {
 			return errors.Join(fmt.Errorf("changing the owner of the cache: %w", err), f.Close())
 		}
 	}
 	if err := p.relabel(m, data); err != nil {
 		return errors.Join(err, f.Close())
+	}
+	if c.ids != nil {
+		return p.attach(m, f)
 	}
 	return p.attachOurs(m, f)
 }
@@ -87,6 +102,7 @@ type cacheDir struct {
 	s      *Store
 	m      Mount
 	origin string
+	ids    *idmap.IDs                                               // the owners on disk are those of a user namespace
 	remote func(ctx context.Context, m CacheMount, dir string) bool // RunOptions.SeedCache
 }
 
@@ -99,7 +115,33 @@ func (c cacheDir) mode() uint32 {
 
 func (c cacheDir) key() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %o %d %d", c.m.ID, c.origin, c.mode(), c.m.UID, c.m.GID))
+	if c.ids != nil {
+		sum = sha256.Sum256(fmt.Appendf(sum[:], " %v %v", c.ids.UIDs, c.ids.GIDs))
+	}
 	return hex.EncodeToString(sum[:])
+}
+
+// apart are the maps of a command's user namespace for which caches are kept apart, nil if their owners can be shifted: the same cache then
+// serves commands with any maps.
+func (p *mounting) apart() (*idmap.IDs, error) {
+	if p.ids == nil {
+		return nil, nil //nolint:nilnil // no maps are no error
+	}
+	base, err := p.w.s.dir("mounts")
+	if err != nil {
+		return nil, err
+	}
+	f, err := detached(base)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := p.shift.apply(f); errors.Is(err, errNotShifted) {
+		return p.ids, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, nil //nolint:nilnil // as above
 }
 
 func (c cacheDir) mount() CacheMount { return CacheMount{Key: c.key(), ID: c.m.ID} }
@@ -181,7 +223,7 @@ func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error
 	if err := os.WriteFile(filepath.Join(dir, "id"), []byte(c.m.ID+"\n"), 0o600); err != nil {
 		return err
 	}
-	root, err := rootfs.Open(dir, c.s.own)
+	root, err := rootfs.OpenMapped(dir, c.s.own, c.ids)
 	if err != nil {
 		return err
 	}

@@ -328,6 +328,8 @@ type PushOptions struct {
 
 // WorkspaceOptions controls a workspace.
 type WorkspaceOptions struct {
+	// Users is the user namespace of commands: explicit maps, as [Store.SettleUsers] gives them.
+	Users Users
 	// Sandbox is the default for every Run.
 	Sandbox Sandbox
 	// Hostname of commands; a build uses "buildkitsandbox".

@@ -58,8 +58,12 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	var res runner.Result
-	err = w.mounted(func(mountpoint string) error {
-		root, err := rootfs.OpenMapped(mountpoint, w.s.own, w.users)
+	mounted, users := w.mounted, w.users
+	if w.shifted != nil {
+		mounted, users = w.mountedShifted, w.shifted
+	}
+	err = mounted(func(mountpoint string) error {
+		root, err := rootfs.OpenMapped(mountpoint, w.s.own, users)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ import (
 // runIDs are the maps of commands' user namespace, or nil for the caller's.
 func (w *Workspace) runIDs() (*ids.IDs, error) {
 	switch {
+	case w.shifted != nil:
+		return w.shifted, nil
 	case w.users != nil:
 		return w.users, nil
 	case w.ownUsers && !oneID(): // with one id, another namespace of it would be the same
@@ -119,6 +121,10 @@ func (c *commanded) reachable(s *specs.Spec, mountpoint string) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("preparing %s: %w", m.Destination, err)
 		}
+	}
+	if c.w.tree != nil {
+		c.mounts.trees = append(c.mounts.trees, c.w.tree)
+		return len(c.mounts.trees), nil
 	}
 	f, err := os.OpenFile(mountpoint, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

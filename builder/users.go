@@ -42,6 +42,30 @@ func ParseUsers(text string) (string, error) {
 	return "", fmt.Errorf("invalid user namespace %q: want host, private or auto[:size=N,uidmapping=MAP,gidmapping=MAP]", text)
 }
 
+// SettleUsers works out what u means for a build: it is valid, and has the store's default maps if it has none of its own.
+func (s *Store) SettleUsers(u Users) (Users, error) {
+	own, err := s.resolve(u)
+	switch {
+	case err != nil:
+		return u, err
+	case !own.private:
+		return Users{Namespace: "host"}, nil
+	case own.auto != nil:
+		return u, errors.New("--userns=auto chooses ids for containers that stay, not for builds: give them with --userns-uid-map")
+	}
+	if _, err := own.mapping(s); err != nil || own.ids == nil {
+		return Users{Namespace: "private"}, err
+	}
+	settled := Users{Namespace: "private"}
+	for _, r := range own.ids.UIDs {
+		settled.UIDMap = append(settled.UIDMap, r.String())
+	}
+	for _, r := range own.ids.GIDs {
+		settled.GIDMap = append(settled.GIDMap, r.String())
+	}
+	return settled, nil
+}
+
 // users is the user namespace that is meant.
 type users struct {
 	private bool // one of the container's own

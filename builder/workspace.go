@@ -34,6 +34,9 @@ type Workspace struct {
 	// users are the maps that storage applies to owners, nil for none; ownUsers gives commands a user namespace of their own.
 	users    *idmap.IDs
 	ownUsers bool
+	// shifted are the maps that are applied for commands only (mountedShifted), nil for none; tree is the mount then, while there is one.
+	shifted *idmap.IDs
+	tree    *os.File
 }
 
 // about is what a command is told of the container it runs in.
@@ -46,15 +49,32 @@ func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.st.CreateLayer(id, parent, nil, o.Sandbox.Security.MountLabel, true, &storage.LayerOptions{Volatile: true})
+	ids, err := o.Users.maps()
+	if err != nil {
+		return nil, errors.Join(err, alive.Remove())
+	}
+	w := &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, ownUsers: o.Users.Namespace == "private",
+		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}
+	lo := &storage.LayerOptions{Volatile: true}
+	switch {
+	case ids == nil:
+	case s.shifts(ids):
+		w.shifted = ids
+	default:
+		w.users = ids
+		lo.UIDMap, lo.GIDMap = toStorage(ids.UIDs), toStorage(ids.GIDs)
+	}
+	_, err = s.st.CreateLayer(id, parent, nil, o.Sandbox.Security.MountLabel, true, lo)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making a workspace: %w", err), alive.Remove())
 	}
 	if err := movable(s.st.GraphRoot()); err != nil {
 		return nil, errors.Join(err, s.st.DeleteLayer(id), alive.Remove())
 	}
-	return &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive,
-		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}, nil
+	if err := w.remap(); err != nil {
+		return nil, errors.Join(err, w.Discard())
+	}
+	return w, nil
 }
 
 // Config returns a copy of the configuration.

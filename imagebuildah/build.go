@@ -51,6 +51,8 @@ type Options struct {
 	Shown string
 	Pull  builder.PullOptions
 	Box   builder.Sandbox
+	// Users is the user namespace of RUN. It changes no result: owners in layers are those that commands see.
+	Users builder.Users
 	// Allow are the entitlements that RUN may use: security.insecure and network.host ([CheckAllow]).
 	Allow []string
 	// Mounts are for every RUN; Secrets and Agents are what mounts may ask for.
@@ -152,6 +154,9 @@ type build struct {
 // Build builds the target of a Dockerfile, for each platform, and gives the image its tags. Nothing is left of a build that fails,
 // but the layers of the steps that succeeded, which the next build finds.
 func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err error) {
+	if o.Users, err = s.SettleUsers(o.Users); err != nil {
+		return nil, err
+	}
 	j, err := newJob(s, o)
 	if err != nil {
 		return nil, err

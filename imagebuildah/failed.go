@@ -13,7 +13,7 @@ func (st *stage) abandon(ctx context.Context, w *builder.Workspace, err error) e
 	if !st.b.o.Keep || ctx.Err() != nil {
 		return errors.Join(err, w.Discard())
 	}
-	c, kerr := w.Keep(ctx, builder.FromOptions{Sandbox: st.b.job.o.Box})
+	c, kerr := w.Keep(ctx, builder.FromOptions{Sandbox: st.b.job.o.Box, Users: st.b.job.o.Users})
 	if kerr != nil {
 		return errors.Join(err, fmt.Errorf("keeping the container of the step: %w", kerr))
 	}
@@ -58,7 +58,7 @@ func (j *job) containers(ctx context.Context) error {
 				continue
 			}
 			seen[st] = true
-			if _, err := j.s.ContainerOn(ctx, st.cfg, st.top, builder.FromOptions{Sandbox: j.o.Box}); err != nil {
+			if _, err := j.s.ContainerOn(ctx, st.cfg, st.top, builder.FromOptions{Sandbox: j.o.Box, Users: j.o.Users}); err != nil {
 				return fmt.Errorf("keeping the container of stage %s: %w", st.def.Label(), err)
 			}
 		}

@@ -118,6 +118,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.BoolVar(&f.allPlatforms, "all-platforms", false, "build for all platforms that the base images have")
 	compress := compressionFlags(fs, &f.o.Output.Compression)
 	box := sandboxFlags(fs, &f.o.Box)
+	usersFlags(fs, &f.o.Users)
 	sign := signFlags(fs, g, &f.sign)
 	sbom := sbomFlags(fs, &f.o.SBOM)
 	repro := reproFlags(fs, g, &f.o.Output, &f.contextTime)

@@ -46,7 +46,7 @@ func (w *walker) untouched(d *dir) (bool, error) {
 	}
 	n := d.n
 	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && sameAttrs(n.attrs, old.attrs) &&
-		(n.st.Mtim == old.st.Mtim || w.stubs.above[n.path]), nil
+		(n.st.Mtim == old.st.Mtim || w.stubs.above[n.path] || w.copied), nil
 }
 
 // hides tells whether an opaque directory covers one of the base. The kernel makes every new directory opaque.

@@ -122,6 +122,7 @@ func (t *task) mount(m mode, below string, f func(dir string, w *walker) error) 
 		return t.mounted(below, func(low string) error {
 			w := t.walker(m, []string{low})
 			w.below.r = t.reader(l)
+			w.copied = !slices.Equal(l.UIDMap, t.rw.UIDMap) || !slices.Equal(l.GIDMap, t.rw.GIDMap)
 			return f(dir, w)
 		})
 	})

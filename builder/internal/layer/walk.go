@@ -36,6 +36,8 @@ type walker struct {
 	o     Options
 	stubs stubs
 	links map[inode]string // first names of files with several
+	// copied says that storage has written the tree anew with other owners than the base's: times of directories are not the container's doing.
+	copied bool
 }
 
 type inode struct{ dev, ino uint64 }

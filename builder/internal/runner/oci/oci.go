@@ -51,7 +51,13 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		// It would be told the process's number of the wrong namespace, and move another process.
 		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
-	points, err := mountPoints(j)
+	var points *runchild.Points
+	prepare := func() (err error) { points, err = mountPoints(j); return err }
+	if j.Root > 0 {
+		err = runner.AsRoot(onHost(j.Spec.Linux.UIDMappings, 0), onHost(j.Spec.Linux.GIDMappings, 0), prepare)
+	} else {
+		err = prepare()
+	}
 	j.Made(points.Stubs)
 	var res runner.Result
 	if err != nil {
@@ -79,6 +85,16 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// onHost is the host's number of an id of a user namespace: its own where there are no maps.
+func onHost(maps []specs.LinuxIDMapping, id uint32) int {
+	for _, m := range maps {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return int(m.HostID + (id - m.ContainerID))
+		}
+	}
+	return int(id)
 }
 
 // stageFor is the empty directory where the runtime finds its bundle. What has a user namespace of its own cannot walk to where only the
@@ -260,7 +276,10 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	for _, d := range j.Spec.Linux.Devices {
 		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})
 	}
-	req.Files = j.Files
+	req.Files = slices.Clone(j.Files)
+	for i, f := range req.Files {
+		req.Files[i].UID, req.Files[i].GID = uint32(onHost(linux.UIDMappings, f.UID)), uint32(onHost(linux.GIDMappings, f.GID))
+	}
 	for i, f := range j.Files {
 		options := []string{"bind", "rprivate", "ro", "nosuid", "nodev"}
 		if f.Mode&0o111 == 0 {
