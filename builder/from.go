@@ -36,7 +36,7 @@ func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Contain
 	}
 	c, err := s.record(ctx, rec, img, image, cfg, own, o)
 	if err == nil {
-		err = c.remap()
+		err = c.remap(ctx, c.rec.TopLayer)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))

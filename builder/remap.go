@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -10,13 +11,27 @@ import (
 	"github.com/slipway-build/slipway/internal/idmap"
 )
 
-// remap finishes what storage does where it cannot shift owners as it mounts: it has given a copy of the base to the ids of a user namespace, but
-// misses directories beside hard links, and leaves file capabilities to the root of the host. Nothing uses the workspace yet.
-func (w *Workspace) remap() error {
+// remap finishes what storage does where it cannot shift owners as it mounts: it has given a copy of the base, the layer called that, to the ids of
+// a user namespace, but misses owners of and beside hard links, and leaves file capabilities to the root of the host. Nothing uses
+// the workspace yet.
+func (w *Workspace) remap(ctx context.Context, base string) (err error) {
+	if w.users == nil || base == "" {
+		return nil
+	}
 	l, err := w.s.st.Layer(w.layer)
-	if err != nil || w.users == nil || len(l.UIDMap)+len(l.GIDMap) == 0 {
+	if err != nil || len(l.UIDMap)+len(l.GIDMap) == 0 {
 		return translate(err)
 	}
+	meant, done, err := w.s.OpenLayer(ctx, base)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	from, err := meant.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer from.Close()
 	return w.mounted(func(dir string) error {
 		disk, err := rootfs.Open(dir, rootfs.Apply)
 		if err != nil {
@@ -28,64 +43,72 @@ func (w *Workspace) remap() error {
 			return err
 		}
 		defer d.Close()
-		return remapDir(d, w.users)
+		return remapDir(d, from, w.users)
 	})
 }
 
-func remapDir(d *rootfs.Dir, ids *idmap.IDs) error {
-	names, err := d.ReadDir()
+// remapDir gives what is in d the owners that the same entries of from are to have.
+func remapDir(d, from *rootfs.Dir, ids *idmap.IDs) error {
+	names, err := from.ReadDir()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		i, err := d.Lstat(name)
-		if err != nil {
-			return err
+		meant, err := from.Lstat(name)
+		if err == nil {
+			err = remapEntry(d, from, meant, ids)
 		}
-		if err := remapEntry(d, name, i, ids); err != nil {
+		if err != nil {
 			return fmt.Errorf("giving %s/%s to the user namespace: %w", d.Name(), name, err)
 		}
-		if !i.IsDir() {
+		if !meant.IsDir() {
 			continue
 		}
-		sub, err := d.Dir(name)
-		if err != nil {
-			return err
-		}
-		err = remapDir(sub, ids)
-		if err = errors.Join(err, sub.Close()); err != nil {
+		if err := remapBelow(d, from, name, ids); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func remapEntry(d *rootfs.Dir, name string, i rootfs.Info, ids *idmap.IDs) error {
-	uid, gid := -1, -1
-	if !ids.UIDs.Has(uint32(i.UID)) {
-		uid = i.UID
+func remapBelow(d, from *rootfs.Dir, name string, ids *idmap.IDs) error {
+	sub, err := d.Dir(name)
+	if err != nil {
+		return err
 	}
-	if !ids.GIDs.Has(uint32(i.GID)) {
-		gid = i.GID
+	defer sub.Close()
+	below, err := from.Dir(name)
+	if err != nil {
+		return err
 	}
-	if uid >= 0 || gid >= 0 {
-		u, g, err := ids.Outside(uid, gid)
-		if err != nil {
-			return nil //nolint:nilerr // nobody's in the container: it stays as it is
-		}
-		if err := d.Chown(name, u, g); err != nil {
+	defer below.Close()
+	return remapDir(sub, below, ids)
+}
+
+func remapEntry(d, from *rootfs.Dir, meant rootfs.Info, ids *idmap.IDs) error {
+	name := meant.Name
+	is, err := d.Lstat(name)
+	if err != nil {
+		return err
+	}
+	uid, gid, err := ids.Outside(meant.UID, meant.GID)
+	if err != nil {
+		return nil //nolint:nilerr // nobody's in the container: storage knows no better either
+	}
+	if is.UID != uid || is.GID != gid {
+		if err := d.Chown(name, uid, gid); err != nil {
 			return err
 		}
-		if i.IsRegular() && i.Perm()&(unix.S_ISUID|unix.S_ISGID) != 0 {
-			if err := d.Chmod(name, i.Perm()); err != nil {
+		if is.IsRegular() && is.Perm()&(unix.S_ISUID|unix.S_ISGID) != 0 {
+			if err := d.Chmod(name, is.Perm()); err != nil {
 				return err
 			}
 		}
 	}
-	if !i.IsRegular() {
+	if !meant.IsRegular() {
 		return nil
 	}
-	attrs, err := d.Xattrs(name)
+	attrs, err := from.Xattrs(name)
 	if value, ok := attrs[idmap.CapabilityName]; ok {
 		err = errors.Join(err, d.SetXattr(name, idmap.CapabilityName, ids.CapabilityOutside(value)))
 	}

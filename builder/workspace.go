@@ -43,7 +43,7 @@ type Workspace struct {
 type about struct{ name, id, image, imageID, mountLabel, processLabel, mountsFile string }
 
 // NewWorkspace makes a workspace over a sealed layer ("" for an empty root). The caller seals or discards it.
-func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {
+func (s *Store) NewWorkspace(ctx context.Context, parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {
 	id := newID()
 	alive, err := s.live(id)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *Store) NewWorkspace(_ context.Context, parent string, cfg *config.Image
 	if err := movable(s.st.GraphRoot()); err != nil {
 		return nil, errors.Join(err, s.st.DeleteLayer(id), alive.Remove())
 	}
-	if err := w.remap(); err != nil {
+	if err := w.remap(ctx, parent); err != nil {
 		return nil, errors.Join(err, w.Discard())
 	}
 	return w, nil

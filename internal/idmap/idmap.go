@@ -28,16 +28,6 @@ func (m Map) Inside(id uint32) uint32 {
 	return id
 }
 
-// Has tells whether a number on disk is the container's.
-func (m Map) Has(id uint32) bool {
-	for _, r := range m {
-		if id >= r.Host && id-r.Host < r.Size {
-			return true
-		}
-	}
-	return false
-}
-
 // Outside returns the number on disk for one of the container; ok is false if there is none.
 func (m Map) Outside(id uint32) (host uint32, ok bool) {
 	for _, r := range m {

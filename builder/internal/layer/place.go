@@ -75,11 +75,8 @@ func (t *task) addNames(id string, names []string) error {
 // commitChanged compares file systems, for drivers whose layers are whole trees and where overlay's upper
 // directory does not say it all.
 func (t *task) commitChanged() (res Result, err error) {
-	below := t.parent
-	if t.mapped() {
-		below = t.rw.Parent // may be storage's copy of the base with the owners mapped
-	}
-	err = t.mount(changed, below, func(dir string, w *walker) error {
+	// The layer may be over storage's copy of the base with the owners mapped. The base itself says what is meant.
+	err = t.mount(changed, t.parent, func(dir string, w *walker) error {
 		res, err = t.spool(dir, w)
 		return err
 	})
