@@ -38,6 +38,9 @@ func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Contain
 	if err == nil {
 		err = c.remap(ctx, c.rec.TopLayer)
 	}
+	if err == nil && c.users != nil {
+		err = c.mounted(func(string) error { return nil }) // which gives the root directory to the container
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))
 	}

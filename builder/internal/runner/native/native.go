@@ -45,6 +45,13 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	if err := h.prepare(req, j); err != nil {
 		return runner.Result{}, err
 	}
+	if j.Root > 0 { // process 1 could not make them where directories are the host's
+		points, err := runner.MountPoints(j)
+		j.Made(points.Stubs)
+		if err != nil {
+			return runner.Result{}, err
+		}
+	}
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

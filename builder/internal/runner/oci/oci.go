@@ -9,11 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -25,7 +23,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
-	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/runchild"
 )
 
@@ -51,13 +48,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		// It would be told the process's number of the wrong namespace, and move another process.
 		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
-	var points *runchild.Points
-	prepare := func() (err error) { points, err = mountPoints(j); return err }
-	if j.Root > 0 {
-		err = runner.AsRoot(onHost(j.Spec.Linux.UIDMappings, 0), onHost(j.Spec.Linux.GIDMappings, 0), prepare)
-	} else {
-		err = prepare()
-	}
+	points, err := runner.MountPoints(j)
 	j.Made(points.Stubs)
 	var res runner.Result
 	if err != nil {
@@ -85,16 +76,6 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
-}
-
-// onHost is the host's number of an id of a user namespace: its own where there are no maps.
-func onHost(maps []specs.LinuxIDMapping, id uint32) int {
-	for _, m := range maps {
-		if id >= m.ContainerID && id-m.ContainerID < m.Size {
-			return int(m.HostID + (id - m.ContainerID))
-		}
-	}
-	return int(id)
 }
 
 // stageFor is the empty directory where the runtime finds its bundle. What has a user namespace of its own cannot walk to where only the
@@ -278,7 +259,7 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	}
 	req.Files = slices.Clone(j.Files)
 	for i, f := range req.Files {
-		req.Files[i].UID, req.Files[i].GID = uint32(onHost(linux.UIDMappings, f.UID)), uint32(onHost(linux.GIDMappings, f.GID))
+		req.Files[i].UID, req.Files[i].GID = uint32(runner.OnHost(linux.UIDMappings, f.UID)), uint32(runner.OnHost(linux.GIDMappings, f.GID))
 	}
 	for i, f := range j.Files {
 		options := []string{"bind", "rprivate", "ro", "nosuid", "nodev"}
@@ -289,50 +270,4 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	}
 	req.Config, err = json.Marshal(&c)
 	return err
-}
-
-// mountPoints makes what the runtime would make in the root file system, so that it is known. What lies below another mount
-// is not in the root file system.
-func mountPoints(j runner.Job) (*runchild.Points, error) {
-	root, err := rootfs.Open(j.Spec.Root.Path, rootfs.Ignore)
-	if err != nil {
-		return &runchild.Points{}, err
-	}
-	defer root.Close()
-	points, err := runchild.NewPoints(root)
-	if err != nil {
-		return points, err
-	}
-	var done []string
-	add := func(target string, dir bool) error {
-		target = path.Clean("/" + target)
-		below := slices.ContainsFunc(done, func(d string) bool { return strings.HasPrefix(target, d+"/") })
-		done = append(done, target)
-		if below {
-			return nil
-		}
-		if err := points.Make(target, dir); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("making mount point %s: %w", target, err)
-		}
-		return nil
-	}
-	for _, m := range j.Spec.Mounts {
-		if err := add(m.Destination, m.Type != "bind" || isDir(j, m.Source)); err != nil {
-			return points, err
-		}
-	}
-	for _, f := range j.Files {
-		if err := add(f.Target, false); err != nil {
-			return points, err
-		}
-	}
-	return points, nil
-}
-
-func isDir(j runner.Job, source string) bool {
-	st, err := os.Stat(source)
-	if i, ok := runner.TreeIndex(source); ok {
-		st, err = j.Trees[i].Stat()
-	}
-	return err == nil && st.IsDir()
 }
