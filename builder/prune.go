@@ -368,6 +368,36 @@ func (s *Store) mountDirs(having ...string) ([]string, error) {
 	return dirs, nil
 }
 
+// A MountUse is what a cache mount holds.
+type MountUse struct {
+	// ID is what the Dockerfile calls it.
+	ID   string
+	Size int64 // in bytes
+	// Used is when a command used it last.
+	Used time.Time
+}
+
+// CacheMounts lists the cache mounts, those that were used last first.
+func (s *Store) CacheMounts() ([]MountUse, error) {
+	dirs, err := s.mountDirs()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]MountUse, 0, len(dirs))
+	for _, dir := range dirs {
+		use := MountUse{Size: treeSize(filepath.Join(dir, "data"))}
+		if id, err := os.ReadFile(filepath.Join(dir, "id")); err == nil {
+			use.ID = strings.TrimSuffix(string(id), "\n")
+		}
+		if st, err := os.Stat(filepath.Join(dir, "lock")); err == nil {
+			use.Used = st.ModTime().UTC()
+		}
+		list = append(list, use)
+	}
+	slices.SortStableFunc(list, func(a, b MountUse) int { return b.Used.Compare(a.Used) })
+	return list, nil
+}
+
 // treeSize is what the files below a directory hold, in bytes.
 func treeSize(dir string) (size int64) {
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {

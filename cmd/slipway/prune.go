@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docker/go-units"
@@ -134,27 +132,4 @@ func (g *globals) fullDisk(s *builder.Store, err error) error {
 		return fmt.Errorf("%w; \"%s system df\" shows what takes space", err, g.program)
 	}
 	return fmt.Errorf("%w; \"%s prune\" would free %s of build cache", err, g.program, units.HumanSize(float64(free)))
-}
-
-func newSystemCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "system", Short: "Show what takes space", Example: "  system df", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	df := &cobra.Command{Use: "df [flags]", Short: "Show what images, containers and the build cache take", Args: cobra.NoArgs, Example: "  system df\n  system df --json"}
-	asJSON := df.Flags().Bool("json", false, "as JSON, sizes in bytes")
-	df.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {
-		uses, err := s.DiskUse()
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return json.NewEncoder(g.out).Encode(uses)
-		}
-		w := tabwriter.NewWriter(g.out, 0, 0, 4, ' ', 0)
-		fmt.Fprintln(w, "TYPE\tTOTAL\tSIZE\tRECLAIMABLE")
-		for _, u := range uses {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", u.Kind, u.Count, units.HumanSize(float64(u.Size)), units.HumanSize(float64(u.Reclaimable)))
-		}
-		return w.Flush()
-	})
-	cmd.AddCommand(df)
-	return cmd
 }

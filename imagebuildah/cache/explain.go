@@ -1,11 +1,24 @@
 package cache
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 )
+
+// Text is the instruction that a note is of, as far as the note has it; empty for what is no note.
+func Text(note []byte) string {
+	var in Input
+	if json.Unmarshal(note, &in) != nil {
+		return ""
+	}
+	if len(in.Args) == 0 {
+		return strings.TrimSpace(in.Kind + " " + in.Dir) // WORKDIR
+	}
+	return in.Kind + " " + strings.Join(in.Args, " ")
+}
 
 // Explain says why no result was found for want: the first field that differs from the most similar input there was, later
 // ones first among equals.
