@@ -45,7 +45,8 @@ type Supervisor struct {
 	memory map[inode]rootfs.Override
 	full   bool // there have been more than mostKept of them
 	buf    []byte
-	now    call // the one being answered: one at a time
+	names  []byte // for a list of names of attributes
+	now    call   // the one being answered: one at a time
 	// noGlimpse says that records cannot be read from a file's directory.
 	noGlimpse bool
 	calls     int
@@ -64,6 +65,7 @@ func New(listener, pid int, o Options) (*Supervisor, error) {
 	return &Supervisor{
 		o: o, listener: listener, first: pid, root: root, tasks: map[int]*task{},
 		memory: map[inode]rootfs.Override{}, buf: make([]byte, 2*unix.PathMax),
+		names: make([]byte, 65536), // no list is longer
 	}, nil
 }
 
