@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 func eachVariant(t *testing.T, f func(t *testing.T, st storage.Store, move bool)) {
@@ -138,6 +139,39 @@ func TestIDMaps(t *testing.T) {
 		h := entries(t, verify(t, st, base.ID, res))
 		if len(h) != 1 || h[0].Uid != 5 || h[0].Gid != 6 {
 			t.Errorf("got %+v", h)
+		}
+	})
+}
+
+// So they are where storage shifts owners as it mounts, file capabilities for its root too; the layer is over the image's own, and other
+// owners were put there from outside.
+func TestContainerIDs(t *testing.T) {
+	eachVariant(t, func(t *testing.T, st storage.Store, move bool) {
+		m := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		rw, _ := work(t, st, "", baseTree)
+		base := mustCommit(t, st, rw, "", Options{})
+		img, err := st.CreateImage("", nil, base.ID, "", nil)
+		must(t, err)
+		c, err := st.CreateContainer("", nil, img.ID, "", "", &storage.ContainerOptions{IDMappingOptions: storage.IDMappingOptions{UIDMap: m, GIDMap: m}})
+		must(t, err)
+		capability := []byte{1, 0, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xa0, 0x86, 1, 0} // for the user 100000
+		in(t, st, c.ID, func(t testing.TB, root string) {
+			for name, uid := range map[string]int{"mine": 100005, "host": 7, "cap": 100000} {
+				write(t, filepath.Join(root, name), name)
+				must(t, os.Chown(filepath.Join(root, name), uid, 100006))
+			}
+			must(t, os.Link(filepath.Join(root, "mine"), filepath.Join(root, "same")),
+				unix.Setxattr(filepath.Join(root, "cap"), "security.capability", capability, 0))
+		})
+		ids := &idmap.IDs{UIDs: ranges(m), GIDs: ranges(m)}
+		res := mustCommit(t, st, c.LayerID, base.ID, Options{Move: move, IDs: ids, Container: c.ID, AllowEmpty: true})
+		var got []string
+		for _, h := range entries(t, verify(t, st, base.ID, res)) {
+			got = append(got, fmt.Sprintf("%s %d:%d %x", h.Name, h.Uid, h.Gid, h.PAXRecords["SCHILY.xattr.security.capability"]))
+		}
+		want := []string{"cap 0:6 0100000200040000000000000000000000000000", "host 7:6 ", "mine 5:6 ", "same 5:6 "}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }
