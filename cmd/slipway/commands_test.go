@@ -162,6 +162,7 @@ func TestInvocation(t *testing.T) {
 		{"slipway completion bogus", 125, `Error: unknown command "bogus" for "slipway completion"`},
 		{"slipway imges", 125, "did you mean this? images"},
 		{"slipway tag --bogus", 125, "Error: unknown flag: --bogus"},
+		{"slipway build --no-cahce", 125, "Error: unknown flag: --no-cahce: did you mean this? --no-cache"},
 		{"slipway tag -x", 125, "Error: unknown shorthand flag: 'x' in -x"},
 		{"slipway rm a --all", 125, "Error: no options (--all) can be specified after the image or container name"},
 		{"slipway build --cpu-shares bogus", 125, `Error: invalid argument "bogus" for "-c, --cpu-shares" flag`},

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/internal/version"
@@ -216,6 +217,12 @@ func oneLine(text string) string {
 // suggest adds commands of a similar name.
 func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 	text := err.Error()
+	if word, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		if like := flagsLike(cmd, word); len(like) > 0 {
+			text += ": did you mean this? --" + strings.Join(like, ", --")
+		}
+		return text
+	}
 	if cmd != root || !strings.HasPrefix(text, "unknown command") {
 		return text
 	}
@@ -224,6 +231,17 @@ func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 		text = fmt.Sprintf("%s: did you mean this? %s", strings.SplitN(text, "\n", 2)[0], strings.Join(close, ", "))
 	}
 	return text
+}
+
+// flagsLike are the flags of a command whose names are near to a word, as cobra finds commands.
+func flagsLike(cmd *cobra.Command, word string) []string {
+	names := &cobra.Command{SuggestionsMinimumDistance: 2}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+		}
+	})
+	return names.SuggestionsFor(word)
 }
 
 // withStore runs f with the open store. The mask of modes is the family's from here on: storage makes the directories of layers with
