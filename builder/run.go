@@ -34,18 +34,8 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 	if err := runnable(); err != nil {
 		return err
 	}
-	box := w.o.Sandbox.over(o.Sandbox)
-	if w.defaults {
-		var err error
-		if box, err = w.s.withDefaults(box); err != nil {
-			return err
-		}
-	}
-	conf, err := w.s.conf()
+	box, conf, err := w.sandbox(o)
 	if err != nil {
-		return err
-	}
-	if box, err = box.settled(conf); err != nil {
 		return err
 	}
 	runs, err := w.s.runDir("runs")
@@ -69,34 +59,8 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		}
 		defer root.Close()
 		c := &commanded{w: w, root: root, dir: dir, box: box, conf: conf, o: o}
-		if c.ids, err = w.runIDs(); err != nil {
-			return err
-		}
-		defer func() {
-			if cerr := c.close(); cerr != nil {
-				w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
-			}
-		}()
-		s, err := c.spec(ctx, argv, mountpoint)
-		if err != nil {
-			return err
-		}
-		if box.Isolation == IsolationOCI && foreign(root, argv[0], s.Process.Cwd, s.Process.Env) {
-			return &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv[0]), Errno: unix.ENOEXEC}
-		}
-		rootTree, err := c.reachable(s, mountpoint)
-		if err != nil {
-			return err
-		}
-		job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, Secrets: c.mounts.env, ID: "slipway-" + path.Base(dir), Dir: dir, NoPivot: box.NoPivot}
-		job.Connect = c.connect(c.hostname(), job.ID)
-		made, err := w.madeFor()
-		if err != nil {
-			return err
-		}
-		job.Made = made.add
-		res, err = c.start(ctx, job)
-		return errors.Join(err, made.remove(root))
+		res, err = c.run(ctx, argv, mountpoint)
+		return err
 	})
 	if err != nil {
 		if ctx.Err() == nil && res.Code == 0 && res.Signal == 0 {
@@ -105,6 +69,54 @@ func (w *Workspace) Run(ctx context.Context, argv []string, o RunOptions) (err e
 		return err
 	}
 	return exitError(res, o.ValidExitCodes)
+}
+
+// sandbox is what a command gets: what o asks for over the workspace's, and the host's defaults below both.
+func (w *Workspace) sandbox(o RunOptions) (box Sandbox, conf *hostconf.Conf, err error) {
+	box = w.o.Sandbox.over(o.Sandbox)
+	if w.defaults {
+		if box, err = w.s.withDefaults(box); err != nil {
+			return box, nil, err
+		}
+	}
+	if conf, err = w.s.conf(); err != nil {
+		return box, nil, err
+	}
+	box, err = box.settled(conf)
+	return box, conf, err
+}
+
+// run runs the command in the mounted root file system, and removes what was made only to mount on.
+func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (res runner.Result, err error) {
+	if c.ids, err = c.w.runIDs(); err != nil {
+		return res, err
+	}
+	defer func() {
+		if cerr := c.close(); cerr != nil {
+			c.w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
+		}
+	}()
+	s, err := c.spec(ctx, argv, mountpoint)
+	if err != nil {
+		return res, err
+	}
+	if c.box.Isolation == IsolationOCI && foreign(c.root, argv[0], s.Process.Cwd, s.Process.Env) {
+		return res, &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv[0]), Errno: unix.ENOEXEC}
+	}
+	rootTree, err := c.reachable(s, mountpoint)
+	if err != nil {
+		return res, err
+	}
+	job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, Secrets: c.mounts.env,
+		ID: "slipway-" + path.Base(c.dir), Dir: c.dir, NoPivot: c.box.NoPivot}
+	job.Connect = c.connect(c.hostname(), job.ID)
+	made, err := c.w.madeFor()
+	if err != nil {
+		return res, err
+	}
+	job.Made = made.add
+	res, err = c.start(ctx, job)
+	return res, errors.Join(err, made.remove(c.root))
 }
 
 // runError gives a command that could not be run its status: 1 when it is the command's own fault, as the family has it,

@@ -72,20 +72,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	defer self.Close()
-	// What our caller left open must not even reach process 1, where a debugger in the container could pick it up. Where a
-	// filter refuses the call, process 1 still keeps it from the command.
-	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
-	cmd := &exec.Cmd{
-		Path: runner.Path(self), Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr,
-		ExtraFiles: slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees),
-		// A session of its own has no controlling terminal: nothing in it can type into the caller's shell (TIOCSTI).
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
-		WaitDelay:   time.Second,
-	}
-	owned(cmd.SysProcAttr, j.Spec.Linux)
-	if j.Stdin != nil {
-		cmd.Stdin = j.Stdin
-	}
+	cmd := processOne(j, runner.Path(self), flags, slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees))
 	if err := cmd.Start(); err != nil {
 		return runner.Result{}, fmt.Errorf("starting the command's namespaces: %w", err)
 	}
@@ -114,6 +101,24 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// processOne is our own program in the new namespaces, with files as its descriptors from 3 on.
+func processOne(j runner.Job, self string, flags uintptr, files []*os.File) *exec.Cmd {
+	// What our caller left open must not even reach process 1, where a debugger in the container could pick it up. Where a
+	// filter refuses the call, process 1 still keeps it from the command.
+	_ = unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
+	cmd := &exec.Cmd{
+		Path: self, Args: []string{runchild.Name}, Env: []string{}, Stdout: j.Stdout, Stderr: j.Stderr, ExtraFiles: files,
+		// A session of its own has no controlling terminal: nothing in it can type into the caller's shell (TIOCSTI).
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true},
+		WaitDelay:   time.Second,
+	}
+	owned(cmd.SysProcAttr, j.Spec.Linux)
+	if j.Stdin != nil {
+		cmd.Stdin = j.Stdin
+	}
+	return cmd
 }
 
 // owned makes the process root of its user namespace, if it gets one.
