@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +65,8 @@ func parentHooks(in *os.File, enc *json.Encoder) error {
 
 // start prepares everything and starts the command. hooked is called when everything is mounted.
 func start(req *Request, hooked func() error) (Report, int, error) {
+	name, _ := unix.BytePtrFromString(Name) // it is started by a descriptor, and ps would show that
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 	// Nobody in the container may look at this process, its environment or its executable (CVE-2019-5736).
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return Report{}, 0, fmt.Errorf("protecting process 1: %w", err)

@@ -61,7 +61,7 @@ func GoOnWithout(why error) { os.Setenv(without, why.Error()) } //nolint:errchec
 
 // Why returns the reason given to [GoOnWithout], "" if this process is on a higher rung.
 func Why() string {
-	if os.Geteuid() == 0 {
+	if Privileged() {
 		return ""
 	}
 	return os.Getenv(without)

@@ -6,6 +6,7 @@
 //
 //	subordinate ids   newuidmap and newgidmap map the ranges of /etc/subuid and /etc/subgid
 //	one id            only our own identity is mapped, to root; nothing needs to be installed for it
+//	                  (a container's root without CAP_SYS_ADMIN has its own ids there)
 //	none              the kernel or a filter refuses user namespaces; the caller goes on without
 //
 // Storage libraries are told through the _CONTAINERS_* variables that they read.
@@ -71,6 +72,23 @@ func Current() Rung {
 	return Root
 }
 
+// Privileged tells whether this process is root and may mount, so that it needs no namespace. Root of a container usually may not.
+func Privileged() bool { return os.Geteuid() == 0 && capable(unix.CAP_SYS_ADMIN) }
+
+// capable tells whether this process has capabilities in its user namespace.
+func capable(list ...int) bool {
+	var data [2]unix.CapUserData
+	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]) != nil {
+		return false
+	}
+	for _, c := range list {
+		if data[c/32].Effective&(1<<(c%32)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Entered tells whether a caller has prepared the namespace already.
 func Entered() bool { return os.Getenv(configured) != "" }
 
@@ -87,11 +105,18 @@ func Enter() (int, error) {
 		return 0, err
 	}
 	uid, gid := os.Getuid(), os.Getgid()
-	ranges := usable(uid)
+	var ranges *mapping
+	if uid != 0 {
+		ranges = usable(uid)
+	}
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if ranges == nil {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	}
+	if uid == 0 && capable(unix.CAP_SETUID, unix.CAP_SETGID) {
+		attr.UidMappings, attr.GidMappings = same("/proc/self/uid_map"), same("/proc/self/gid_map")
+		attr.GidMappingsEnableSetgroups = true
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{Name}, os.Args...), SysProcAttr: attr,
@@ -117,6 +142,22 @@ func Enter() (int, error) {
 	ready.Close()
 	go forward(sigs, cmd.Process)
 	return status(cmd.Wait(), cmd.ProcessState), nil
+}
+
+// same maps the ids that this process knows to themselves. The last of all ids is left out: storage takes a namespace that has every id for
+// the host's own, and would use attributes that only the host's root may set.
+func same(file string) (list []syscall.SysProcIDMap) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return []syscall.SysProcIDMap{{Size: 1}}
+	}
+	for line := range strings.Lines(string(text)) {
+		var inside, outside, size int
+		if _, err := fmt.Sscan(line, &inside, &outside, &size); err == nil {
+			list = append(list, syscall.SysProcIDMap{ContainerID: inside, HostID: inside, Size: min(size, 1<<32-2)})
+		}
+	}
+	return list
 }
 
 // forward passes signals on. Those of the keyboard reach the whole process group by themselves.

@@ -1,4 +1,4 @@
-// Package user takes an ordinary user's command into a user namespace before the heavy libraries start, so that their start
+// Package user takes the command of an ordinary user, or of a container's root that may not mount, into a user namespace before the heavy libraries start, so that their start
 // is paid once, inside. main imports it for that effect alone.
 package user
 
@@ -15,7 +15,7 @@ func init() {
 	if os.Args[0] == userns.Name {
 		os.Exit(userns.Main())
 	}
-	if len(os.Args) < 2 || strings.HasSuffix(os.Args[0], ".test") || os.Geteuid() == 0 || userns.Entered() || !needsRoot(os.Args[1:]) {
+	if len(os.Args) < 2 || strings.HasSuffix(os.Args[0], ".test") || userns.Privileged() || userns.Entered() || !needsRoot(os.Args[1:]) {
 		return
 	}
 	code, err := userns.Enter()
