@@ -269,14 +269,16 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 	if err != nil {
 		return nil, err
 	}
+	to, from, done := s.unpacking(dest, src, o.Registry)
+	defer done()
 	var resolved types.ImageReference
-	raw, err := s.transfer(ctx, dest, src, o.Registry, copy.Options{
+	raw, err := s.transfer(ctx, to, from, o.Registry, copy.Options{
 		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
 	})
 	if err != nil {
 		return nil, err
 	}
-	_, rec, err := istorage.ResolveReference(resolved)
+	rec, err := s.pulled(dest, resolved, raw)
 	if err != nil {
 		return nil, fmt.Errorf("finding the image just pulled: %w", err)
 	}
@@ -284,6 +286,25 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 		s.remember(rec, raw, src.DockerReference().Name())
 	}
 	return s.image(rec), nil
+}
+
+// pulled returns the record of the image that a copy to dest has made. Where the library does not say which, the manifest does, but
+// for the oldest kind, whose configuration is made up: then it is what dest names now.
+func (s *Store) pulled(dest, resolved types.ImageReference, raw []byte) (*storage.Image, error) {
+	if resolved == nil {
+		done, err := newCommitted(raw)
+		if err != nil {
+			return nil, err
+		}
+		if done.Config != "" {
+			if rec, err := s.st.Image(done.Config.Encoded()); err == nil {
+				return rec, nil
+			}
+		}
+		resolved = dest
+	}
+	_, rec, err := istorage.ResolveReference(resolved)
+	return rec, err
 }
 
 // PullAll pulls every tag of a repository and returns the images in the registry's order.

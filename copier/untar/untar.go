@@ -52,6 +52,8 @@ type Options struct {
 	Records bool
 	// Mtime, if set, replaces all times.
 	Mtime *time.Time
+	// Each, if set, is told every entry before it is unpacked.
+	Each func(*tar.Header)
 }
 
 const (
@@ -126,6 +128,9 @@ func (u *unpacking) dirTime(dt dirTime) error {
 func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
+	}
+	if u.o.Each != nil {
+		u.o.Each(h)
 	}
 	name := path.Clean("/" + h.Name)
 	dir, base := path.Split(name)

@@ -1,0 +1,367 @@
+package builder
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/pkg/blobinfocache/memory"
+	"github.com/containers/image/v5/pkg/compression"
+	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/klauspost/compress/gzip"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/builder/internal/layer"
+	imanifest "github.com/slipway-build/slipway/builder/internal/manifest"
+)
+
+// An unpackDest is local storage as a destination whose layers are unpacked while they arrive: read, verified, decompressed and
+// hashed once, without a temporary file. The library would write every blob to a file, decompress it to learn its
+// digest, and decompress it again to unpack it. A layer becomes one of storage's as soon as those below it are, which the
+// manifest tells: unpackSource has seen it. What has arrived survives an attempt that fails; the next one does not ask for it again.
+type unpackDest struct {
+	types.ImageReference
+	s *Store
+
+	mu     sync.Mutex
+	order  []digest.Digest // the image's layers as blobs, the lowest first
+	ids    []string        // those of them that are in storage
+	blobs  map[digest.Digest]arrived
+	staged map[digest.Digest]*layer.Staged
+}
+
+// An arrived blob is one whose content is here, verified.
+type arrived struct {
+	diffID digest.Digest
+	size   int64 // of the blob, in bytes
+}
+
+// unpacking returns what to copy from and to instead, and a function to call in the end. Where the library can do what this
+// cannot it is left alone: partial pulls, decryption, sigstore's signatures (a foreign destination gets only OpenPGP's).
+func (s *Store) unpacking(dest, src types.ImageReference, r Registry) (to, from types.ImageReference, done func()) {
+	if r.BlobCache != "" || len(r.DecryptionKeys) > 0 || !layer.Unpackable(s.st) || s.st.PullOptions()["enable_partial_images"] == "true" ||
+		!r.RemoveSignatures && s.attachments() {
+		return dest, src, func() {}
+	}
+	d := &unpackDest{ImageReference: dest, s: s, blobs: map[digest.Digest]arrived{}, staged: map[digest.Digest]*layer.Staged{}}
+	return d, &unpackSource{src, d}, d.drop
+}
+
+// drop removes what arrived and was not needed.
+func (d *unpackDest) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for blob, l := range d.staged {
+		delete(d.staged, blob)
+		if err := l.Drop(); err != nil {
+			d.s.o.Log.Warn("removing a layer that was not needed", "error", err)
+		}
+	}
+}
+
+// sees takes a manifest that is being copied.
+func (d *unpackDest) sees(raw []byte) {
+	kind := manifest.GuessMIMEType(raw)
+	if imanifest.IsIndex(kind) {
+		return
+	}
+	m, err := manifest.FromBlob(raw, kind)
+	if err != nil {
+		return // the copy fails for that
+	}
+	var order []digest.Digest
+	for _, l := range m.LayerInfos() {
+		if !l.EmptyLayer {
+			order = append(order, l.Digest)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(order, d.order) {
+		d.order, d.ids = order, nil
+	}
+}
+
+// add notes a blob and, if it was unpacked, its layer, and stores what can be stored.
+func (d *unpackDest) add(ctx context.Context, blob digest.Digest, a arrived, l *layer.Staged) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.blobs[blob] = a
+	if l != nil && d.staged[blob] != nil {
+		return l.Drop() // an image may have a layer twice
+	}
+	if l != nil {
+		d.staged[blob] = l
+	}
+	return d.advance(ctx)
+}
+
+// advance stores the layers whose turn it is.
+func (d *unpackDest) advance(ctx context.Context) error {
+	for len(d.ids) < len(d.order) {
+		blob := d.order[len(d.ids)]
+		a, here := d.blobs[blob]
+		if !here {
+			return nil
+		}
+		parent := ""
+		if len(d.ids) > 0 {
+			parent = d.ids[len(d.ids)-1]
+		}
+		id, err := d.store(ctx, parent, blob, a.diffID)
+		if err != nil {
+			return fmt.Errorf("storing layer %s: %w", blob, err)
+		}
+		d.ids = append(d.ids, id)
+	}
+	return nil
+}
+
+// store makes sure that a layer is in storage over a parent: it is there, has just been unpacked, or is there over another.
+func (d *unpackDest) store(ctx context.Context, parent string, blob, diffID digest.Digest) (string, error) {
+	id := layer.ID(parent, diffID)
+	if _, err := d.s.st.Layer(id); err == nil {
+		return id, nil
+	} else if !errors.Is(err, storage.ErrLayerUnknown) {
+		return "", err
+	}
+	l := d.staged[blob]
+	if l == nil {
+		var err error
+		if l, err = d.again(ctx, diffID); err != nil {
+			return "", err
+		}
+	}
+	delete(d.staged, blob)
+	return l.Store(parent, blob)
+}
+
+// again unpacks what a layer of storage has.
+func (d *unpackDest) again(ctx context.Context, diffID digest.Digest) (*layer.Staged, error) {
+	same, err := d.s.st.LayersByUncompressedDigest(diffID)
+	if err != nil {
+		return nil, err
+	}
+	if len(same) == 0 {
+		return nil, fmt.Errorf("%s: %w", diffID, storage.ErrLayerUnknown)
+	}
+	plain := archive.Uncompressed
+	diff, err := d.s.st.Diff("", same[0].ID, &storage.DiffOptions{Compression: &plain})
+	if err != nil {
+		return nil, err
+	}
+	l, err := layer.Unpack(ctx, d.s.st, diff, d.s.own)
+	if cerr := diff.Close(); err == nil && cerr != nil {
+		return nil, errors.Join(cerr, l.Drop())
+	}
+	if err == nil && l.DiffID != diffID {
+		return nil, errors.Join(fmt.Errorf("layer %s in storage is damaged: it reads as %s", same[0].ID, l.DiffID), l.Drop())
+	}
+	return l, err
+}
+
+// present returns what is known of a blob whose layer is in storage.
+func (d *unpackDest) present(info types.BlobInfo) (arrived, bool) {
+	d.mu.Lock()
+	a, ok := d.blobs[info.Digest]
+	d.mu.Unlock()
+	if ok {
+		return a, true
+	}
+	if same, err := d.s.st.LayersByUncompressedDigest(info.Digest); err == nil && len(same) > 0 {
+		return arrived{info.Digest, same[0].UncompressedSize}, true
+	}
+	same, err := d.s.st.LayersByCompressedDigest(info.Digest)
+	if err != nil || len(same) == 0 || same[0].UncompressedDigest == "" {
+		return arrived{}, false
+	}
+	a = arrived{same[0].UncompressedDigest, same[0].CompressedSize}
+	if a.size == 0 {
+		a.size = info.Size // a layer stored as a directory does not know
+	}
+	return a, a.size >= 0
+}
+
+// NewImageDestination opens storage.
+func (d *unpackDest) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
+	inner, err := d.ImageReference.NewImageDestination(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return &unpackWriter{inner, d}, nil
+}
+
+type unpackWriter struct {
+	types.ImageDestination
+	d *unpackDest
+}
+
+// TryReusingBlob tells whether a layer is here.
+func (w *unpackWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache, _ bool) (bool, types.BlobInfo, error) {
+	a, ok := w.d.present(info)
+	if !ok {
+		return false, types.BlobInfo{}, nil
+	}
+	return true, types.BlobInfo{Digest: info.Digest, Size: a.size}, w.d.add(ctx, info.Digest, a, nil)
+}
+
+// PutBlob unpacks a layer. The stream's end verifies its digest: only then is the layer added.
+func (w *unpackWriter) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
+	if isConfig {
+		return w.ImageDestination.PutBlob(ctx, stream, info, cache, isConfig)
+	}
+	blob := &counted{r: stream}
+	if info.Digest == "" {
+		blob.sum = sha256.New()
+	}
+	l, err := w.d.unpack(ctx, blob)
+	if err != nil {
+		return types.BlobInfo{}, err
+	}
+	if info.Size >= 0 && info.Size != blob.n {
+		return types.BlobInfo{}, errors.Join(istorage.ErrBlobSizeMismatch, l.Drop())
+	}
+	if blob.sum != nil {
+		info.Digest = digest.NewDigest(digest.SHA256, blob.sum)
+	}
+	cache.RecordDigestUncompressedPair(info.Digest, l.DiffID)
+	return types.BlobInfo{Digest: info.Digest, Size: blob.n}, w.d.add(ctx, info.Digest, arrived{l.DiffID, blob.n}, l)
+}
+
+// unpack reads a blob to its end.
+func (d *unpackDest) unpack(ctx context.Context, blob io.Reader) (*layer.Staged, error) {
+	plain, err := decompress(blob)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	l, err := layer.Unpack(ctx, d.s.st, plain, d.s.own)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.Copy(io.Discard, blob); err != nil {
+		return nil, errors.Join(err, l.Drop())
+	}
+	return l, nil
+}
+
+// decompress returns the content of a blob; the caller closes it.
+func decompress(blob io.Reader) (io.ReadCloser, error) {
+	format, open, blob, err := compression.DetectCompressionFormat(blob)
+	if err != nil {
+		return nil, fmt.Errorf("reading layer: %w", err)
+	}
+	switch {
+	case open == nil:
+		return io.NopCloser(blob), nil
+	case format.Name() == compression.Gzip.Name():
+		return gzip.NewReader(bufio.NewReaderSize(blob, 128<<10)) // the library's reads ahead, as layer.Unpack does
+	}
+	return open(blob)
+}
+
+// PutManifest tells the library of the layers, which are in storage by now.
+func (w *unpackWriter) PutManifest(ctx context.Context, raw []byte, instance *digest.Digest) error {
+	w.d.sees(raw)
+	w.d.mu.Lock()
+	defer w.d.mu.Unlock()
+	if err := w.d.advance(ctx); err != nil {
+		return err
+	}
+	for i, blob := range w.d.order {
+		if i >= len(w.d.ids) {
+			return fmt.Errorf("layer %s has not arrived", blob)
+		}
+		a, cache := w.d.blobs[blob], memory.New()
+		cache.RecordDigestUncompressedPair(blob, a.diffID)
+		if ok, _, err := w.ImageDestination.TryReusingBlob(ctx, types.BlobInfo{Digest: blob, Size: a.size}, cache, false); err != nil || !ok {
+			return errors.Join(fmt.Errorf("layer %s is no longer in storage", blob), err)
+		}
+	}
+	return w.ImageDestination.PutManifest(ctx, raw, instance)
+}
+
+// A counted reader counts and, if sum is set, hashes what is read.
+type counted struct {
+	r   io.Reader
+	n   int64
+	sum hash.Hash
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	if c.sum != nil {
+		c.sum.Write(p[:n])
+	}
+	return n, err
+}
+
+// An unpackSource shows an unpackDest the manifests that are read.
+type unpackSource struct {
+	types.ImageReference
+	d *unpackDest
+}
+
+// NewImageSource opens the source.
+func (r *unpackSource) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
+	inner, err := r.ImageReference.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return &manifestTap{inner, r.d}, nil
+}
+
+type manifestTap struct {
+	types.ImageSource
+	d *unpackDest
+}
+
+// GetManifest reads a manifest.
+func (t *manifestTap) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
+	raw, kind, err := t.ImageSource.GetManifest(ctx, instance)
+	if err == nil {
+		t.d.sees(raw)
+	}
+	return raw, kind, err
+}
+
+// attachments tells whether registries.d has registries asked for sigstore's signatures, which nobody does by default. Both
+// directories that may be in force are read, and a file that cannot be read counts as one that does.
+func (s *Store) attachments() bool {
+	dirs := []string{"/etc/containers/registries.d"}
+	if home, ok := s.o.Environ("HOME"); ok {
+		dirs = append(dirs, filepath.Join(home, ".config/containers/registries.d"))
+	}
+	for _, dir := range dirs {
+		files, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return true
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			if err != nil || bytes.Contains(text, []byte("use-sigstore-attachments")) {
+				return true
+			}
+		}
+	}
+	return false
+}
