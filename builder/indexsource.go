@@ -109,7 +109,11 @@ func (s *indexSource) instance(ctx context.Context, d digest.Digest) (types.Imag
 // placeRef reads a place of instances.json.
 func (x *Index) placeRef(place string) (types.ImageReference, error) {
 	if id := localImage(place); id != "" {
-		return x.s.storageRef(id)
+		ref, err := x.s.storageRef(id)
+		if err != nil {
+			return nil, err
+		}
+		return x.s.inPlace(ref, true), nil // a list passes OpenPGP's signatures on, and no others
 	}
 	ref, err := parseTransport(place)
 	if err == nil && ref == nil {

@@ -128,6 +128,9 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	if dest, src, err = r.cached(dest, src, &to); err != nil {
 		return nil, err
 	}
+	if r.BlobCache == "" {
+		src = s.inPlace(src, o.RemoveSignatures)
+	}
 	var manifest []byte
 	err = s.retry(ctx, r, func() (err error) {
 		manifest, err = copy.Image(ctx, pc, dest, src, &o)
