@@ -57,7 +57,7 @@ type localSource struct {
 // GetBlob reads a layer, or what else the image has. The library checks the digest of what it reads.
 func (l *localSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	if id := l.layers[info.Digest]; id != "" {
-		r, err := layer.Tar(l.s.st, id)
+		r, err := layer.OpenTar(l.s.st, id)
 		if err == nil {
 			return r, info.Size, nil
 		}

@@ -18,10 +18,10 @@ import (
 // ErrIndirect says that only storage itself can write a layer's tar.
 var ErrIndirect = errors.New("the layer is no plain directory")
 
-// Tar returns the tar of a stored layer, put together from its files and the records that were kept of it, or ErrIndirect. No lock of
+// OpenTar returns the tar of a stored layer, put together from its files and the records that were kept of it, or ErrIndirect. No lock of
 // storage is held while it is read, nor anything written; that the bytes are the layer's the reader checks by their digest, as a
 // layer may be removed meanwhile. The caller closes it.
-func Tar(st storage.Store, id string) (io.ReadCloser, error) {
+func OpenTar(st storage.Store, id string) (io.ReadCloser, error) {
 	d, err := st.GraphDriver()
 	if err != nil {
 		return nil, err
