@@ -118,9 +118,6 @@ func (s *Store) withNamespaces(box Sandbox) (Sandbox, error) {
 			return box, fmt.Errorf("containers.conf: %s: %w", ns.key, err)
 		}
 	}
-	if c.UserNamespace != "" && c.UserNamespace != "host" {
-		s.o.Log.Warn(fmt.Sprintf("containers.conf: userns %q has no effect: name the mapping with --userns-uid-map", c.UserNamespace))
-	}
 	return box, nil
 }
 

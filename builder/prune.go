@@ -379,7 +379,7 @@ type MountUse struct {
 
 // CacheMounts lists the cache mounts, those that were used last first.
 func (s *Store) CacheMounts() ([]MountUse, error) {
-	dirs, err := s.mountDirs()
+	dirs, err := s.mountDirs("data")
 	if err != nil {
 		return nil, err
 	}

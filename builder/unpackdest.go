@@ -2,7 +2,6 @@ package builder
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/containers/image/v5/manifest"
@@ -341,8 +341,8 @@ func (t *manifestTap) GetManifest(ctx context.Context, instance *digest.Digest) 
 	return raw, kind, err
 }
 
-// attachments tells whether registries.d has registries asked for sigstore's signatures, which nobody does by default. Both
-// directories that may be in force are read, and a file that cannot be read counts as one that does.
+// attachments tells whether registries.d may give images sigstore's signatures, attached or from a server of signatures, which it does not by
+// default. Both directories that may be in force are read, and a file that cannot be read counts as one that does.
 func (s *Store) attachments() bool {
 	dirs := []string{"/etc/containers/registries.d"}
 	if home, ok := s.o.Environ("HOME"); ok {
@@ -358,10 +358,16 @@ func (s *Store) attachments() bool {
 		}
 		for _, f := range files {
 			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
-			if err != nil || bytes.Contains(text, []byte("use-sigstore-attachments")) {
+			if err != nil || slices.ContainsFunc(strings.Split(string(text), "\n"), signing) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// signing tells whether a line of a file in registries.d may be about where signatures are read from.
+func signing(line string) bool {
+	text, _, _ := strings.Cut(line, "#")
+	return slices.ContainsFunc([]string{"use-sigstore-attachments", "lookaside:", "sigstore:"}, func(key string) bool { return strings.Contains(text, key) })
 }

@@ -44,6 +44,15 @@ func ParseUsers(text string) (string, error) {
 
 // SettleUsers works out what u means for a build: it is valid, and has the store's default maps if it has none of its own.
 func (s *Store) SettleUsers(u Users) (Users, error) {
+	asked := u.Namespace
+	u, err := s.usersOrDefault(u)
+	if err != nil {
+		return u, err
+	}
+	if asked == "" && strings.HasPrefix(u.Namespace, "auto") {
+		s.o.Log.Warn(fmt.Sprintf("containers.conf: userns %q chooses ids for containers that stay: commands of this build have the host's", u.Namespace))
+		u.Namespace = "host"
+	}
 	own, err := s.resolve(u)
 	switch {
 	case err != nil:
@@ -64,6 +73,19 @@ func (s *Store) SettleUsers(u Users) (Users, error) {
 		settled.GIDMap = append(settled.GIDMap, r.String())
 	}
 	return settled, nil
+}
+
+// usersOrDefault is u, or what containers.conf says if u says nothing.
+func (s *Store) usersOrDefault(u Users) (Users, error) {
+	said := u.Namespace != "" || len(u.UIDMap)+len(u.GIDMap) > 0 || u.UIDMapUser+u.GIDMapGroup != ""
+	conf, err := s.conf()
+	if err != nil || said || s.ids != nil || conf.Containers.UserNamespace == "" {
+		return u, err
+	}
+	if u.Namespace, err = ParseUsers(conf.Containers.UserNamespace); err != nil {
+		return u, fmt.Errorf("containers.conf: userns: %w", err)
+	}
+	return u, nil
 }
 
 // users is the user namespace that is meant.
