@@ -73,18 +73,27 @@ func run(n int, check bool, file, only string) error {
 		}
 		fmt.Println(res.String() + floorText(res))
 		results = append(results, res)
+		if err := write(file, results, n, peer); err != nil { // also for who has no time for the rest
+			return err
+		}
 	}
 	more, err := measureOneID(selected(oneIDRows(), only), n, h)
 	if err != nil {
 		return err
 	}
 	results = append(results, more...)
-	if file != "" {
-		if err := os.WriteFile(file, []byte(document(results, n, peer)), 0o644); err != nil {
-			return err
-		}
+	if err := write(file, results, n, peer); err != nil {
+		return err
 	}
 	return missed(results, check)
+}
+
+// write puts the tables into a file, if one is named.
+func write(file string, results []result, n int, peer string) error {
+	if file == "" {
+		return nil
+	}
+	return os.WriteFile(file, []byte(document(results, n, peer)), 0o644)
 }
 
 // An operation can be measured.
