@@ -180,30 +180,13 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 	return c.s.layerByID(id)
 }
 
-// open reads the blob of a step; closing it closes the connection too.
-func (c *RemoteCache) open(ctx context.Context, step remoteStep) (io.ReadCloser, error) {
+func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) error {
 	src, err := c.ref.NewImageSource(ctx, c.sys)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer src.Close()
 	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
-	if err != nil {
-		return nil, errors.Join(err, src.Close())
-	}
-	return &sourceBlob{blob, src}, nil
-}
-
-// sourceBlob is a blob with the source it is read from.
-type sourceBlob struct {
-	io.ReadCloser
-	src types.ImageSource
-}
-
-// Close closes both.
-func (b *sourceBlob) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }
-
-func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) error {
-	blob, err := c.open(ctx, step)
 	if err != nil {
 		return err
 	}

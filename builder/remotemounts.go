@@ -49,7 +49,12 @@ func (c *RemoteCache) FetchMount(ctx context.Context, m CacheMount, dir string) 
 }
 
 func (c *RemoteCache) unpackMount(ctx context.Context, step remoteStep, dir string) error {
-	blob, err := c.open(ctx, step)
+	src, err := c.ref.NewImageSource(ctx, c.sys)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
 	if err != nil {
 		return err
 	}
