@@ -305,14 +305,11 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 		},
 	}
 	meta := fmt.Sprintf(`{"signatures-sizes":{"%s":[]}}`, man)
-	free := names
-	if slices.ContainsFunc(names, func(n string) bool { _, err := s.st.Image(n); return err == nil }) {
-		free = nil // a name that another image has moves by being added
-	}
-	rec, err := s.st.CreateImage(id, free, top, meta, &o)
-	if err == nil && len(free) < len(names) {
-		if err = s.st.AddNames(id, names); err == nil {
-			rec, err = s.st.Image(id)
+	rec, err := s.st.CreateImage(id, names, top, meta, &o)
+	if errors.Is(err, storage.ErrDuplicateName) { // a name that another image has moves by being added
+		rec, err = s.st.CreateImage(id, nil, top, meta, &o)
+		if err == nil {
+			rec, err = s.addNames(id, names)
 		}
 	}
 	if errors.Is(err, storage.ErrDuplicateID) {
@@ -321,11 +318,8 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 			err = errors.Join(s.st.SetImageBigData(id, byDigest, b.Manifest, asManifest),
 				s.st.SetImageBigData(id, storage.ImageDigestBigDataKey, b.Manifest, asManifest))
 		}
-		if err == nil && len(names) > 0 {
-			err = s.st.AddNames(id, names)
-		}
 		if err == nil {
-			rec, err = s.st.Image(id)
+			rec, err = s.addNames(id, names)
 		}
 	}
 	if err != nil {
@@ -333,4 +327,14 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 	}
 	s.o.Log.Debug("created new image ID " + id)
 	return s.image(rec), nil
+}
+
+// addNames gives an image names, which move from those that have them, and reads its record again.
+func (s *Store) addNames(id string, names []string) (*storage.Image, error) {
+	if len(names) > 0 {
+		if err := s.st.AddNames(id, names); err != nil {
+			return nil, err
+		}
+	}
+	return s.st.Image(id)
 }
