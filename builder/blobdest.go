@@ -23,11 +23,21 @@ type blobDest struct {
 	s *Store
 	// format is the only compression wanted, "" if every one that the manifest can name is good.
 	format string
+	// plain says that layers go as they are: the library would compress every layer for a registry.
+	plain bool
 	// from is the source's repository when that is a registry as well.
 	from reference.Named
 
 	mu        sync.Mutex
 	manifests [][]byte // as written
+}
+
+// ifPlain is for sources whose layers the library knows as much about as we do.
+func (d *blobDest) ifPlain() *blobDest {
+	if d.plain {
+		return d
+	}
+	return nil
 }
 
 // NewImageDestination opens the registry.
@@ -51,6 +61,14 @@ type blobWriter struct {
 	d *blobDest
 }
 
+// DesiredLayerCompression tells the library what to do with layers.
+func (w *blobWriter) DesiredLayerCompression() types.LayerCompression {
+	if w.d.plain {
+		return types.PreserveOriginal
+	}
+	return w.ImageDestination.DesiredLayerCompression()
+}
+
 // PutManifest writes a manifest and keeps it for what is to be remembered.
 func (w *blobWriter) PutManifest(ctx context.Context, m []byte, instance *digest.Digest) error {
 	err := w.ImageDestination.PutManifest(ctx, m, instance)
@@ -64,6 +82,7 @@ func (w *blobWriter) PutManifest(ctx context.Context, m []byte, instance *digest
 
 // TryReusingBlob finds a blob at the destination instead of one that would have to be made from info.
 func (w *blobWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, canSubstitute bool) (bool, types.BlobInfo, error) {
+	canSubstitute = canSubstitute && !w.d.plain // by another compression
 	if w.d.from != nil {
 		return w.ImageDestination.TryReusingBlob(ctx, info, w.d.known(info.Digest, algorithmOf(info), []string{w.d.from.Name()}), canSubstitute)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/pkg/compression"
 	istorage "github.com/containers/image/v5/storage"
@@ -86,7 +87,7 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 	if o, err = s.withCompression(o, ispec.MediaTypeImageManifest); err != nil {
 		return "", err
 	}
-	if o.AddCompression == nil && !o.ListOnly && o.Format != "v2s2" {
+	if o.AddCompression == nil && !o.ListOnly && !o.Compression.Disable && o.Format != "v2s2" {
 		conf, err := s.conf()
 		if err != nil {
 			return "", err
@@ -151,6 +152,10 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 		co.ImageListSelection = copy.CopySystemImage
 	}
 	reg := s.blobDest(dest, src, &co, o.Registry.RemoveSignatures)
+	if reg == nil && o.Compression.Disable && dest.Transport().Name() == docker.Transport.Name() {
+		return nil, fmt.Errorf("pushing %s to %s: uncompressed layers (--disable-compression) can be neither encrypted nor compressed in "+
+			"further ways (--add-compression), nor can the image keep its signatures (see --remove-signatures)", shortText(src), refText(dest))
+	}
 	if reg != nil {
 		dest = reg
 	}
@@ -191,13 +196,17 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsig
 	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 || co.OciEncryptConfig != nil {
 		return nil
 	}
-	d := &blobDest{ImageReference: dest, s: s}
-	if src.Transport().Name() == "docker" {
+	plain := co.DestinationCtx.OCIAcceptUncompressedLayers
+	d := &blobDest{ImageReference: dest, s: s, plain: plain}
+	if src.Transport().Name() == docker.Transport.Name() {
 		if src.DockerReference().Name() != dest.DockerReference().Name() && !co.ForceCompressionFormat {
 			d.from = src.DockerReference()
 			return d
 		}
-		return nil
+		return d.ifPlain()
+	}
+	if src.Transport().Name() != istorage.Transport.Name() {
+		return d.ifPlain()
 	}
 	rec, err := s.pushable(src, unsigned)
 	if err != nil {
