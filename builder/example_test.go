@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 )
 
-// A working container from beginning to end. docs/library.md shows this function; it is compiled, not run, by the tests.
+// A working container from beginning to end, in a program that begins as package reexec says. docs/library.md shows this function; it is compiled, not run, by the tests.
 func Example() {
 	ctx := context.Background()
 	store, err := builder.Open(builder.StoreOptions{Environ: os.LookupEnv})

@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-build/slipway/imagebuildah"
 )
 
-// A build from a Dockerfile that is a string. docs/library.md shows this function; it is compiled, not run, by the tests.
+// A build from a Dockerfile that is a string, in a program that begins as package reexec says. docs/library.md shows this function; it is compiled, not run, by the tests.
 func ExampleBuild() {
 	store, err := builder.Open(builder.StoreOptions{Environ: os.LookupEnv})
 	if err != nil {

@@ -67,7 +67,7 @@ func light() []string {
 // talkers returns the trees that may read the environment or write to the
 // process's own streams: the command, and what runs as a process of its own.
 func talkers() []string {
-	return []string{"cmd", "tests", "internal/early", "internal/userns", "internal/runchild"}
+	return []string{"cmd", "tests", "internal/early", "internal/userns", "internal/runchild", "builder/reexec"}
 }
 
 // A ban names an identifier that no file may mention, with the reason.

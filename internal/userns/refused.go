@@ -17,8 +17,18 @@ func (e *refusedError) Error() string {
 }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// Refused returns why the kernel makes no user namespace here and what would change that, if this is what err says, else nil.
-func Refused(err error) error {
+// EnterOrGoOn is [Enter] on the upper rungs. Where the kernel makes no user namespace this process goes on, refused, on the last one.
+func EnterOrGoOn() (code int, refused bool, err error) {
+	code, err = Enter()
+	if why := refusal(err); why != nil {
+		os.Setenv(without, why.Error()) //nolint:errcheck // no NUL, no '=' in the name
+		return 0, true, nil
+	}
+	return code, false, err
+}
+
+// refusal returns why the kernel makes no user namespace here and what would change that, if this is what err says, else nil.
+func refusal(err error) error {
 	var r *refusedError
 	if !errors.As(err, &r) {
 		return nil
@@ -56,10 +66,7 @@ func unwrapped(err error) error {
 	return err
 }
 
-// GoOnWithout lets this process work on the last rung; why is for those who ask for more than that gives.
-func GoOnWithout(why error) { os.Setenv(without, why.Error()) } //nolint:errcheck // no NUL, no '=' in the name
-
-// Why returns the reason given to [GoOnWithout], "" if this process is on a higher rung.
+// Why returns why this process went on without a user namespace, "" if it is on a higher rung.
 func Why() string {
 	if Privileged() {
 		return ""

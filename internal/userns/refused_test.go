@@ -23,7 +23,7 @@ func TestCause(t *testing.T) {
 		"no idea":    {unix.EPERM, nil, "operation not permitted"},
 		"everything": {unix.EPERM, map[string]string{"/proc/self/status": "\nSeccomp:\t0\n"}, "hostUsers: false"},
 	} {
-		err := Refused(&refusedError{&os.PathError{Op: "fork/exec", Path: "x", Err: c.err}})
+		err := refusal(&refusedError{&os.PathError{Op: "fork/exec", Path: "x", Err: c.err}})
 		if err == nil {
 			t.Fatal(name)
 		}
@@ -31,7 +31,7 @@ func TestCause(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	if err := Refused(unix.EPERM); err != nil {
+	if err := refusal(unix.EPERM); err != nil {
 		t.Error(err)
 	}
 }

@@ -41,6 +41,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"asuser":   h.asUser,
 		"pod":      h.pod,
 		"clean":    h.clean,
+		"program":  program,
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
 	for name, run := range table {
@@ -377,6 +378,14 @@ func give(dir string, uid, gid int) error {
 		}
 	}
 	return errors.Join(err, os.Lchown(dir, uid, gid))
+}
+
+// program is "program PACKAGE FILE": the program of a package of this repository, as a file in $WORK.
+func program(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: program PACKAGE FILE")
+	}
+	return compile("./"+args[0], ts.MkAbs(args[1]))
 }
 
 // clean is "clean": no container and nothing temporary is left in the store, and

@@ -52,13 +52,17 @@ func New() (*Harness, error) {
 		}
 		return h, os.WriteFile(h.Bin, body, 0o755)
 	}
-	build := exec.Command("go", "build", "-tags=containers_image_openpgp,exclude_graphdriver_btrfs",
-		"-o", h.Bin, "github.com/slipway-build/slipway/cmd/slipway")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return h, compile("./cmd/slipway", h.Bin)
+}
+
+// compile builds the program of a package of this repository.
+func compile(pkg, file string) error {
+	build := exec.Command("go", "build", "-tags=containers_image_openpgp,exclude_graphdriver_btrfs", "-o", file, pkg)
+	build.Dir, build.Env = repository(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building slipway: %w\n%s", err, out)
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}
-	return h, os.Chmod(h.Bin, 0o755)
+	return os.Chmod(file, 0o755)
 }
 
 // Main is the TestMain of a package: it puts a harness into h, runs the tests, and returns their exit code.

@@ -18,9 +18,8 @@ func init() {
 	if len(os.Args) < 2 || strings.HasSuffix(os.Args[0], ".test") || userns.Privileged() || userns.Entered() || !needsRoot(os.Args[1:]) {
 		return
 	}
-	code, err := userns.Enter()
-	if why := userns.Refused(err); why != nil {
-		userns.GoOnWithout(why)
+	code, refused, err := userns.EnterOrGoOn()
+	if refused {
 		return
 	}
 	if err != nil {
