@@ -56,13 +56,20 @@ func (s *Store) layerBlobs(id string) []blob {
 
 // remember notes that the layers of an image are in a repository as a manifest there says. It is a help for later and never fails.
 func (s *Store) remember(img *storage.Image, raw []byte, place string) {
+	chain, err := s.Layers(img.TopLayer)
+	if err == nil {
+		s.rememberChain(chain, 0, raw, place)
+	}
+}
+
+// rememberChain notes where layers are: those of a manifest's but for the uppermost others.
+func (s *Store) rememberChain(chain []*Layer, others int, raw []byte, place string) {
 	m, err := cmanifest.FromBlob(raw, cmanifest.GuessMIMEType(raw))
 	if err != nil {
 		return
 	}
-	chain, err := s.Layers(img.TopLayer)
 	infos := m.LayerInfos()
-	if err != nil || len(infos) != len(chain) {
+	if len(infos) != len(chain)+others {
 		return
 	}
 	for i, l := range chain {

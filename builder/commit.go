@@ -33,6 +33,21 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		return nil, err
 	}
 	defer hold.Close()
+	img, err := c.commit(ctx, full, o)
+	if err == nil {
+		err = c.s.SignImage(ctx, img, full, o.Sign)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Remove {
+		return img, c.remove()
+	}
+	return img, nil
+}
+
+// commit makes the image; the container is held.
+func (c *Container) commit(ctx context.Context, names []string, o CommitOptions) (*Image, error) {
 	if err := c.afterKilled(); err != nil {
 		return nil, err
 	}
@@ -52,26 +67,26 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 	if err != nil {
 		return nil, err
 	}
+	if o.Output, err = c.edit(cfg, o); err != nil {
+		return nil, err
+	}
+	return c.s.WriteImage(ctx, cfg, top, names, o.Output)
+}
+
+// edit changes an image's configuration as o says, and returns o's output with the format filled in that the container was made for.
+func (c *Container) edit(cfg *config.Image, o CommitOptions) (Output, error) {
 	for _, change := range o.Changes {
 		if err := change(cfg); err != nil {
-			return nil, err
+			return o.Output, err
 		}
 	}
-	o.Output = c.outputFormat(o.Output)
+	if o.Output.Format == FormatDefault {
+		o.Output.Format = Format(c.rec.PreferredFormat())
+	}
 	if o.Output.Format == FormatDocker {
 		c.stamp(cfg, o.Output)
 	}
-	img, err := c.s.WriteImage(ctx, cfg, top, full, o.Output)
-	if err == nil {
-		err = c.s.SignImage(ctx, img, full, o.Sign)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if o.Remove {
-		return img, c.remove()
-	}
-	return img, nil
+	return o.Output, nil
 }
 
 // stamp says in Docker's fields which container the image was made of; not when the image must repeat (containers.md §11.5).
@@ -84,35 +99,14 @@ func (c *Container) stamp(cfg *config.Image, o Output) {
 	cfg.ContainerConfig = &copied
 }
 
-// outputFormat fills in the format the container was made for.
-func (c *Container) outputFormat(o Output) Output {
-	if o.Format == FormatDefault {
-		o.Format = Format(c.rec.PreferredFormat())
-	}
-	return o
-}
-
 // commitLayers stores what the container changed and returns the image's configuration, history
 // included, and its top layer.
 func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.Image, string, error) {
-	rec, err := c.s.st.Layer(c.layer)
+	parent, lo, err := c.ownLayer(o)
 	if err != nil {
-		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
+		return nil, "", err
 	}
-	if len(c.rec.PrependedLinkedLayers) > 0 {
-		return nil, "", fmt.Errorf("committing %s: another tool added layers that go below the container's own: commit it with that tool", c.Name())
-	}
-	parent, err := c.base(rec.Parent)
-	if err != nil {
-		return nil, "", fmt.Errorf("committing %s: %w", c.Name(), err)
-	}
-	cfg, lo := c.cfg.Clone(), c.s.layerOptions(o.Output)
-	if c.users != nil {
-		lo.IDs, lo.Container = c.users, c.id
-	}
-	// An image of scratch has a layer, whatever is in it (decisions.md §3.9), and so has one with layers above (exact.md, cli.md §9.3).
-	linked := len(c.rec.AppendedLinkedLayers) > 0
-	lo.AllowEmpty = parent == "" || linked
+	cfg, linked := c.cfg.Clone(), len(c.rec.AppendedLinkedLayers) > 0
 	lo.Move = o.Remove && len(o.AddFiles) == 0
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
@@ -149,6 +143,27 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 		}
 	}
 	return cfg, top, nil
+}
+
+// ownLayer says what the layer of the container's changes is to be: over which parent, and how it is made.
+func (c *Container) ownLayer(o CommitOptions) (parent string, lo layer.Options, err error) {
+	rec, err := c.s.st.Layer(c.layer)
+	if err != nil {
+		return "", lo, fmt.Errorf("committing %s: %w", c.Name(), err)
+	}
+	if len(c.rec.PrependedLinkedLayers) > 0 {
+		return "", lo, fmt.Errorf("committing %s: another tool added layers that go below the container's own: commit it with that tool", c.Name())
+	}
+	if parent, err = c.base(rec.Parent); err != nil {
+		return "", lo, fmt.Errorf("committing %s: %w", c.Name(), err)
+	}
+	lo = c.s.layerOptions(o.Output)
+	if c.users != nil {
+		lo.IDs, lo.Container = c.users, c.id
+	}
+	// An image of scratch has a layer, whatever is in it (decisions.md §3.9), and so has one with layers above (exact.md, cli.md §9.3).
+	lo.AllowEmpty = parent == "" || len(c.rec.AppendedLinkedLayers) > 0
+	return parent, lo, nil
 }
 
 // base is the image's layer that the container's own is over: storage that cannot shift owners as it mounts puts a copy of it, with
@@ -242,25 +257,30 @@ func (s *Store) WriteImage(_ context.Context, cfg *config.Image, top string, nam
 	if err != nil {
 		return nil, fmt.Errorf("reading layers: %w", err)
 	}
-	cfg = cfg.Clone()
-	s.finish(cfg, layers, o)
 	described := make([]manifest.Layer, len(layers))
 	for i, l := range layers {
 		described[i] = manifest.Layer{DiffID: l.DiffID, Size: l.Size}
 	}
-	format := manifest.OCI
-	if o.Format == FormatDocker {
-		format = manifest.Docker
-	}
-	blobs, err := manifest.Build(format, cfg, described)
+	cfg = cfg.Clone()
+	blobs, err := s.imageBlobs(cfg, described, o)
 	if err != nil {
 		return nil, err
 	}
 	return s.storeImage(blobs, top, names, *cfg.Created)
 }
 
+// imageBlobs finishes the configuration of an image with these layers and returns its blobs.
+func (s *Store) imageBlobs(cfg *config.Image, layers []manifest.Layer, o Output) (manifest.Blobs, error) {
+	s.finish(cfg, layers, o)
+	format := manifest.OCI
+	if o.Format == FormatDocker {
+		format = manifest.Docker
+	}
+	return manifest.Build(format, cfg, layers)
+}
+
 // finish sets what only the moment of writing knows: layers, time, identity.
-func (s *Store) finish(cfg *config.Image, layers []*Layer, o Output) {
+func (s *Store) finish(cfg *config.Image, layers []manifest.Layer, o Output) {
 	cfg.RootFS.Type, cfg.RootFS.DiffIDs = "layers", make([]digest.Digest, len(layers))
 	for i, l := range layers {
 		cfg.RootFS.DiffIDs[i] = l.DiffID

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -168,7 +169,7 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 		return nil, errors.Join(fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err), undo())
 	}
 	if reg != nil && reg.from == nil {
-		s.rememberAll(reg)
+		s.rememberAll(reg, src)
 	}
 	return raw, nil
 }
@@ -208,13 +209,17 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsig
 	if src.Transport().Name() != istorage.Transport.Name() {
 		return d.ifPlain()
 	}
-	rec, err := s.pushable(src, unsigned)
-	if err != nil {
-		return nil
-	}
 	format := co.ForceManifestMIMEType
-	if raw, err := s.st.ImageBigData(rec.ID, storage.ImageDigestBigDataKey); err == nil && format == "" {
-		format = manifest.GuessMIMEType(raw)
+	if dr, ok := src.(*draft); ok {
+		format = cmp.Or(format, dr.blobs.MediaType)
+	} else {
+		rec, err := s.pushable(src, unsigned)
+		if err != nil {
+			return nil
+		}
+		if raw, err := s.st.ImageBigData(rec.ID, storage.ImageDigestBigDataKey); err == nil && format == "" {
+			format = manifest.GuessMIMEType(raw)
+		}
 	}
 	if alg := co.DestinationCtx.CompressionFormat; alg != nil {
 		d.format = alg.Name()
@@ -227,7 +232,7 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsig
 
 // pushable returns the record of an image in storage that is copied without signatures.
 func (s *Store) pushable(ref types.ImageReference, unsigned bool) (*storage.Image, error) {
-	if ref.Transport().Name() != istorage.Transport.Name() {
+	if _, unstored := ref.(*draft); unstored || ref.Transport().Name() != istorage.Transport.Name() {
 		return nil, ErrNoImage
 	}
 	if x, ok := ref.(indexRef); ok {
@@ -252,14 +257,19 @@ func (s *Store) pushable(ref types.ImageReference, unsigned bool) (*storage.Imag
 }
 
 // rememberAll notes where the layers of the images just pushed are.
-func (s *Store) rememberAll(d *blobDest) {
+func (s *Store) rememberAll(d *blobDest, src types.ImageReference) {
+	place := d.DockerReference().Name()
 	for _, raw := range d.written() {
+		if dr, ok := src.(*draft); ok {
+			s.rememberChain(dr.base, dr.layers()-len(dr.base), raw, place)
+			continue
+		}
 		m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
 		if err != nil {
 			continue
 		}
 		if rec, err := s.st.Image(m.ConfigInfo().Digest.Encoded()); err == nil {
-			s.remember(rec, raw, d.DockerReference().Name())
+			s.remember(rec, raw, place)
 		}
 	}
 }
@@ -341,47 +351,6 @@ func manifestType(format string) (string, error) {
 		return manifest.DockerV2Schema1SignedMediaType, nil
 	}
 	return "", fmt.Errorf("unknown format %q. Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'", format)
-}
-
-// CommitTo makes an image of the container and copies it to dest, which is not local storage: a commit,
-// then a push; nothing of it stays here that was not here before.
-func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) (*Committed, error) {
-	ref, err := destination(dest)
-	if err != nil {
-		return nil, err
-	}
-	remove := o.Remove
-	local := o
-	local.Remove, local.Sign = false, Signing{}
-	img, err := c.Commit(ctx, nil, local)
-	if err != nil {
-		return nil, err
-	}
-	po := PushOptions{Registry: o.Registry, Compression: o.Output.Compression, Sign: o.Sign, Encrypt: o.Encrypt, Report: o.Report}
-	if o.Output.Timestamp != nil || o.Output.Epoch != nil {
-		t := c.s.created(o.Output)
-		po.Time = &t
-	}
-	var raw []byte
-	_, err = c.s.signed(ctx, ref, po, func() (digest.Digest, error) {
-		raw, err = c.s.push(ctx, img, ref, po, false)
-		return digestOf(raw, err)
-	})
-	var denied *DeniedError
-	if errors.As(err, &denied) {
-		err = fmt.Errorf("commit to registry at %q denied by policy: %s", denied.Host, denied.Reason)
-	}
-	if len(img.Names()) == 0 {
-		err = errors.Join(err, c.s.dropUnnamed(img))
-	}
-	if err != nil {
-		return nil, err
-	}
-	done, err := newCommitted(raw)
-	if err == nil && remove {
-		err = c.Remove()
-	}
-	return done, err
 }
 
 // Destination tells whether text names a place other than local storage, as commit and build read it:

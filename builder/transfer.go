@@ -201,7 +201,7 @@ func transient(err error) bool {
 	var code errcode.Error
 	var download source.StatusError
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errChanged):
 		return false
 	case errors.As(err, &status):
 		return status.StatusCode >= 500 || status.StatusCode == 429

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -100,7 +101,12 @@ func TestCommit(t *testing.T) {
 			base := mustCommit(t, st, rw, "", Options{Move: v.move})
 			verify(t, st, "", base)
 			rw, tree := work(t, st, base.ID, changeTree)
+			tar, written := mustWrite(t, st, rw, base.ID, false)
+			sameTrees(t, in(t, st, rw, nil), tree)
 			got := mustCommit(t, st, rw, base.ID, Options{Move: v.move})
+			if written.ID = got.ID; written != got || digest.FromBytes(tar) != got.DiffID {
+				t.Errorf("wrote %+v, stored %+v", written, got)
+			}
 			if !v.move {
 				sameTrees(t, in(t, st, rw, nil), tree) // the container goes on
 			}
@@ -227,6 +233,22 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// mustWrite returns what Write writes, and sees that it stores nothing.
+func mustWrite(t testing.TB, st storage.Store, rw, parent string, squash bool) ([]byte, Result) {
+	t.Helper()
+	before, err := st.Layers()
+	must(t, err)
+	var tar bytes.Buffer
+	res, err := Write(context.Background(), st, rw, parent, squash, &tar, Options{TempDir: t.TempDir()})
+	must(t, err)
+	after, err := st.Layers()
+	must(t, err)
+	if len(after) != len(before) {
+		t.Errorf("%d layers are stored, were %d", len(after), len(before))
+	}
+	return tar.Bytes(), res
+}
+
 func TestEmpty(t *testing.T) {
 	for _, v := range variants {
 		t.Run(fmt.Sprintf("%s move=%v", v.driver, v.move), func(t *testing.T) {
@@ -309,8 +331,12 @@ func TestSquash(t *testing.T) {
 			})
 			base := mustCommit(t, st, rw, "", Options{})
 			rw, tree := work(t, st, base.ID, changeTree)
+			tar, written := mustWrite(t, st, rw, base.ID, true)
 			got, err := Squash(context.Background(), st, rw, Options{TempDir: t.TempDir()})
 			must(t, err)
+			if written.ID = got.ID; written != got || digest.FromBytes(tar) != got.DiffID {
+				t.Errorf("wrote %+v, stored %+v", written, got)
+			}
 			b := verify(t, st, "", got)
 			_, _ = work(t, st, got.ID, func(t testing.TB, root string) { sameTrees(t, snapshot(t, root), tree) })
 			sameTrees(t, in(t, st, rw, nil), tree)

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/containers/storage"
@@ -109,6 +110,39 @@ func Squash(ctx context.Context, st storage.Store, rw string, o Options) (Result
 	}
 	return t.squash()
 }
+
+// Write writes the layer that Commit would store, or Squash with squash, to out, and stores nothing; with out nil it only counts and digests.
+// The error is ErrMoved if that layer is in storage already, as a killed commit left it.
+func Write(ctx context.Context, st storage.Store, rw, parent string, squash bool, out io.Writer, o Options) (res Result, err error) {
+	l, err := st.Layer(rw)
+	if err != nil {
+		return Result{}, fmt.Errorf("reading layer %s: %w", rw, err)
+	}
+	o.Move = false
+	t, err := newTask(ctx, st, l, parent, o)
+	if err != nil {
+		return Result{}, err
+	}
+	if _, moved, err := t.spent(); moved || err != nil {
+		return Result{}, errors.Join(err, ErrMoved)
+	}
+	write := func(dir string, w *walker) (err error) {
+		res, err = t.write(dir, w, out)
+		return err
+	}
+	switch {
+	case squash:
+		err = t.wholeTree(write)
+	case t.staged && l.Parent == parent:
+		err = write(t.upper, t.walker(upper, t.lower))
+	default:
+		err = t.mount(changed, t.parent, write)
+	}
+	return res, err
+}
+
+// ErrMoved says that a container's changes are a layer in storage already: the commit that moved them was killed.
+var ErrMoved = errors.New("a commit that was killed has moved the changes")
 
 // ID is the storage transport's name for a layer: a later pull of the same image finds it by that
 // (decisions.md §1.11).

@@ -83,46 +83,60 @@ func (t *task) commitChanged() (res Result, err error) {
 	return res, err
 }
 
-// squash stores the whole tree; the base only tells whether it has what runs mount on.
+// squash stores the whole tree.
 func (t *task) squash() (res Result, err error) {
-	if t.staged {
-		err = t.mounted(t.shown(), func(dir string) error {
-			res, err = t.stage(&differ{t: t, dir: dir, walk: t.walker(whole, t.lower)})
-			return err
-		})
-		return res, err
-	}
-	err = t.mount(whole, t.rw.Parent, func(dir string, w *walker) error {
-		res, err = t.spool(dir, w)
+	err = t.wholeTree(func(dir string, w *walker) error {
+		if t.staged {
+			res, err = t.stage(&differ{t: t, dir: dir, walk: w})
+		} else {
+			res, err = t.spool(dir, w)
+		}
 		return err
 	})
 	return res, err
 }
 
+// wholeTree calls f with the mount point of the whole tree; the base only tells whether it has what runs mount on.
+func (t *task) wholeTree(f func(dir string, w *walker) error) error {
+	if t.staged {
+		return t.mounted(t.shown(), func(dir string) error { return f(dir, t.walker(whole, t.lower)) })
+	}
+	return t.mount(whole, t.rw.Parent, f)
+}
+
 // spool writes the tar to a temporary file, as its digest must be known before it is stored, and stores it by
 // the library's ordinary way.
 func (t *task) spool(dir string, walk *walker) (Result, error) {
-	src, err := openDir(dir)
-	if err != nil {
-		return Result{}, err
-	}
-	defer src.Close()
 	f, err := unlinked(t.o.TempDir)
 	if err != nil {
 		return Result{}, err
 	}
 	defer f.Close()
-	walk.disk, walk.w = untouchedDisk{}, newWriter(f, nil)
+	res, err := t.write(dir, walk, f)
+	if err != nil {
+		return Result{}, err
+	}
+	if res.Empty && !t.o.AllowEmpty {
+		return Result{Empty: true}, nil
+	}
+	res.ID = ID(t.parent, res.DiffID)
+	return res, t.place(res.ID, func(names []string) error { return t.put(res, names, f) })
+}
+
+// write writes the tar of a directory, which stays as it is.
+func (t *task) write(dir string, walk *walker, out io.Writer) (Result, error) {
+	src, err := openDir(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer src.Close()
+	walk.disk, walk.w = untouchedDisk{}, newWriter(out, nil)
 	err = walk.run(src)
 	diffID, cerr := walk.w.close()
 	if err = errors.Join(err, cerr); err != nil {
 		return Result{}, err
 	}
-	res := Result{ID: ID(t.parent, diffID), DiffID: diffID, Size: walk.w.s.size, Empty: walk.w.entries == 0}
-	if res.Empty && !t.o.AllowEmpty {
-		return Result{Empty: true}, nil
-	}
-	return res, t.place(res.ID, func(names []string) error { return t.put(res, names, f) })
+	return Result{DiffID: diffID, Size: walk.w.s.size, Empty: walk.w.entries == 0}, nil
 }
 
 func (t *task) put(res Result, names []string, f *os.File) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
 	"github.com/klauspost/compress/gzip"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
 
@@ -50,6 +51,41 @@ func OpenTar(st storage.Store, id string) (io.ReadCloser, error) {
 	}
 	a.entries = tarsplit.NewJSONUnpacker(plain)
 	return a, nil
+}
+
+// ReadTar is OpenTar, but for every layer: what only storage can write goes to a temporary file in dir first, as storage holds its lock
+// for as long as it writes.
+func ReadTar(st storage.Store, id, dir string) (io.ReadCloser, error) {
+	r, err := OpenTar(st, id)
+	if !errors.Is(err, ErrIndirect) {
+		return r, err
+	}
+	f, err := spooled(st, id, dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// spooled is a temporary file with a stored layer's tar, without a name. The caller closes it.
+func spooled(st storage.Store, id, dir string) (*os.File, error) {
+	f, err := unlinked(dir)
+	if err != nil {
+		return nil, err
+	}
+	plain := archive.Uncompressed
+	diff, err := st.Diff("", id, &storage.DiffOptions{Compression: &plain})
+	if err == nil {
+		_, err = io.Copy(f, diff)
+		err = errors.Join(err, diff.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading layer %s: %w", id, err), f.Close())
+	}
+	return f, nil
 }
 
 // An assembler reads a tar piece by piece: what the records have of it and files in turn.

@@ -3,11 +3,9 @@ package layer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/containers/storage"
-	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -81,20 +79,11 @@ func Restack(ctx context.Context, st storage.Store, id, parent string, o Options
 	if err != nil {
 		return Result{}, err
 	}
-	f, err := unlinked(o.TempDir)
+	f, err := spooled(st, id, o.TempDir)
 	if err != nil {
 		return Result{}, err
 	}
 	defer f.Close()
-	plain := archive.Uncompressed
-	diff, err := st.Diff("", id, &storage.DiffOptions{Compression: &plain})
-	if err != nil {
-		return Result{}, err
-	}
-	_, err = io.Copy(f, diff) // to its end before anything is stored: it holds the lock of the layers
-	if err = errors.Join(err, diff.Close()); err != nil {
-		return Result{}, fmt.Errorf("reading layer %s: %w", id, err)
-	}
 	t := &task{ctx: ctx, st: st, rw: &storage.Layer{}, parent: parent, o: o}
 	res := Result{ID: ID(parent, l.UncompressedDigest), DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
 	return res, t.place(res.ID, func(names []string) error { return t.put(res, names, f) })
