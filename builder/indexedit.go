@@ -127,8 +127,8 @@ func (s *Store) openOrMake(ctx context.Context, name string, o IndexOptions) (*I
 	return x, err
 }
 
-// AddToIndex adds images, as CreateIndex finds them, to a list and returns it with the digest of the last one.
-// With create, a list that is not there is made.
+// AddToIndex adds images, as CreateIndex finds them, to a list and returns it with the digest of the last one, empty if
+// all were lists without entries. With create, a list that is not there is made.
 func (s *Store) AddToIndex(ctx context.Context, name string, images []string, o EntryOptions, create bool) (*Index, digest.Digest, error) {
 	found, err := s.members(ctx, images, o)
 	if err != nil {
@@ -145,7 +145,15 @@ func (s *Store) AddToIndex(ctx context.Context, name string, images []string, o 
 	if err != nil {
 		return nil, "", err
 	}
-	return x, found[len(found)-1].Digest, nil
+	return x, last(found), nil
+}
+
+// last is the digest of the last member, empty where there is none: a list with nothing in it was added with all that it has.
+func last(found []member) digest.Digest {
+	if len(found) == 0 {
+		return ""
+	}
+	return found[len(found)-1].Digest
 }
 
 func (x *Index) add(found []member, o EntryOptions) {

@@ -254,8 +254,11 @@ func exists(ref types.ImageReference) error {
 	return err
 }
 
-// localPath is the file or directory that a local transport's reference is in.
+// localPath is the file or directory that a local transport's reference is in. Only a directory of blobs has no name behind a colon.
 func localPath(ref types.ImageReference) string {
-	path, _, _ := strings.Cut(ref.StringWithinTransport(), ":")
+	path := ref.StringWithinTransport()
+	if ref.Transport().Name() != directory.Transport.Name() {
+		path, _, _ = strings.Cut(path, ":")
+	}
 	return filepath.Clean(path)
 }

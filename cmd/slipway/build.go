@@ -170,9 +170,6 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	if err = f.mountOptions(); err != nil {
 		return err
 	}
-	if o.Args, err = f.buildArgs(); err != nil {
-		return err
-	}
 	in, err := f.inputs(ctx, s, args)
 	if err != nil {
 		return err

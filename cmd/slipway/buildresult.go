@@ -173,10 +173,10 @@ func (r *built) names() []string {
 
 // result prints the result's ID, or writes it where the flags say.
 func (f *buildFlags) result(r *built) error {
-	if f.silent {
-		return nil
-	}
 	if f.iidfile == "" && f.rawIIDFile == "" {
+		if f.silent {
+			return nil
+		}
 		_, err := fmt.Fprintln(f.g.out, r.id)
 		return err
 	}

@@ -163,6 +163,9 @@ func (g *globals) commit(ctx context.Context, s *builder.Store, c *builder.Conta
 			return err
 		}
 	}
+	if err := s.CheckIndex(f.manifest); err != nil { // before anything is written, or removed
+		return err
+	}
 	var done *builder.Committed
 	member := ""
 	if remote {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,8 +124,8 @@ func healthChange(name string, set func(*config.Healthcheck, time.Duration)) fun
 }
 
 func retriesChange(text string, _ env) (config.Change, error) {
-	var n int
-	if _, err := fmt.Sscanf(text, "%d", &n); err != nil {
+	n, err := strconv.Atoi(text)
+	if err != nil {
 		return nil, fmt.Errorf("parsing --healthcheck-retries %q: %w", text, err)
 	}
 	return config.EditHealth(func(h *config.Healthcheck) { h.Retries = n }), nil

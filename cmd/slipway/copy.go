@@ -88,8 +88,11 @@ func (f *copyFlags) run(ctx context.Context, s *builder.Store, args []string) (e
 	if f.ignore != "" && f.contextDir == "" {
 		return errors.New("--ignorefile option requires that you specify a context dir using --contextdir")
 	}
+	if f.checksum != "" && f.from != "" {
+		return errors.New("checksum flag is not supported for local sources: --from names what is local by the time it is copied")
+	}
 	if f.o.Mtime, err = seconds(f.stamp); err != nil {
-		return err
+		return fmt.Errorf("--timestamp: %w", err)
 	}
 	f.o.NoWildcard = !f.wildcards
 	c, err := s.Container(args[0])

@@ -112,7 +112,13 @@ func isolation(text, complaint string) (builder.Isolation, error) {
 }
 
 // epoch reads SOURCE_DATE_EPOCH, nil if unset.
-func (e env) epoch() (*time.Time, error) { return seconds(e.plain("SOURCE_DATE_EPOCH")) }
+func (e env) epoch() (*time.Time, error) {
+	t, err := seconds(e.plain("SOURCE_DATE_EPOCH"))
+	if err != nil {
+		return nil, fmt.Errorf("$SOURCE_DATE_EPOCH: %w", err)
+	}
+	return t, nil
+}
 
 func seconds(text string) (*time.Time, error) {
 	if text == "" {

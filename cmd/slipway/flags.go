@@ -608,10 +608,13 @@ func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool)
 	fs.Lookup("identity-label").NoOptDefVal = "true"
 	return func() (err error) {
 		o.NoCreatedAnnotation = !*created
-		if stamp != "" && epoch != "" {
+		if stamp != "" && epoch != "" && context != nil { // commit counts more options (oldTimeFlags)
 			return errors.New("timestamp and source-date-epoch would be ambiguous if allowed together")
 		}
-		if o.Timestamp, err = seconds(stamp); err != nil || stamp != "" {
+		if stamp != "" {
+			if o.Timestamp, err = seconds(stamp); err != nil {
+				err = fmt.Errorf("--timestamp: %w", err)
+			}
 			return err
 		}
 		if context != nil && first(epoch, g.env.plain("SOURCE_DATE_EPOCH")) == "context" {
@@ -619,7 +622,9 @@ func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool)
 			return nil
 		}
 		if epoch != "" {
-			o.Epoch, err = seconds(epoch)
+			if o.Epoch, err = seconds(epoch); err != nil {
+				err = fmt.Errorf("--source-date-epoch: %w", err)
+			}
 			return err
 		}
 		o.Epoch, err = g.env.epoch()

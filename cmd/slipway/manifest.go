@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -122,18 +123,17 @@ func newManifestRmCmd(g *globals) *cobra.Command {
 // remove deletes images or lists and prints what went: names first, then IDs (cli.md §5).
 func (g *globals) remove(names []string, remove func(string) (builder.Removed, error)) error {
 	var deleted []string
+	var printed error
 	err := g.each(names, func(name string) error {
 		r, err := remove(name)
-		for _, n := range r.Untagged {
-			fmt.Fprintln(g.out, "untagged: "+n)
-		}
+		printed = errors.Join(printed, lines(g.out, r.Untagged, func(n string) string { return "untagged: " + n }))
 		deleted = append(deleted, r.Deleted...)
 		return err
 	})
-	for _, id := range deleted {
-		fmt.Fprintln(g.out, id)
+	if printed == nil {
+		printed = lines(g.out, deleted, func(id string) string { return id })
 	}
-	return err
+	return errors.Join(err, printed)
 }
 
 // entry prints what was changed in a list.
@@ -202,11 +202,12 @@ func newManifestPushCmd(g *globals) *cobra.Command {
 func insecureFlag(cmd *cobra.Command, r *builder.Registry) {
 	fs := cmd.Flags()
 	fs.BoolFunc("insecure", "neither require HTTPS nor verify certificates", func(text string) error {
-		if text == "true" {
+		insecure, err := strconv.ParseBool(text)
+		if insecure {
 			off := false
 			r.TLSVerify = &off
 		}
-		return nil
+		return err
 	})
 	_ = fs.MarkHidden("insecure")
 	cmd.MarkFlagsMutuallyExclusive("insecure", "tls-verify")

@@ -148,7 +148,7 @@ func newUmountCmd(g *globals) *cobra.Command {
 			}
 			was, err := c.Unmount()
 			if err == nil && was {
-				fmt.Fprintln(g.out, c.ID())
+				_, err = fmt.Fprintln(g.out, c.ID())
 			}
 			return err
 		})

@@ -263,8 +263,8 @@ func (o *output) toFile(f func(io.Writer) error) (err error) {
 	if cerr := out.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		_ = os.Remove(o.dest) // half an archive is none
+	if st, serr := os.Lstat(o.dest); err != nil && serr == nil && st.Mode().IsRegular() {
+		_ = os.Remove(o.dest) // half an archive is none; a device, a pipe or a link is the caller's
 	}
 	return err
 }

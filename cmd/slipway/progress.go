@@ -30,7 +30,11 @@ type watcher interface {
 func (f *buildFlags) watch() (end func(failed bool), err error) {
 	var list []watcher
 	kind := f.progress
-	screen, isFile := f.g.err.(*os.File)
+	to := f.g.err
+	if f.logfile != "" {
+		to = f.o.Err // the log, which gets everything
+	}
+	screen, isFile := to.(*os.File)
 	if kind == "auto" {
 		kind = "plain"
 		if isFile && term.IsTerminal(int(screen.Fd())) && !f.o.Quiet && f.logfile == "" && f.g.env.plain("TERM") != "dumb" {
@@ -40,6 +44,9 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 	switch kind {
 	case "plain":
 	case "tty":
+		if f.logfile != "" {
+			return nil, errors.New("--progress tty draws on a terminal: with --logfile use plain or json")
+		}
 		width := 80
 		if isFile {
 			if w, _, err := term.GetSize(int(screen.Fd())); err == nil {
@@ -47,10 +54,10 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 			}
 		}
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
-		list = append(list, newTTY(f.g.err, width))
+		list = append(list, newTTY(to, width))
 	case "json":
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
-		lines := jsonLines{json.NewEncoder(f.g.err)}
+		lines := jsonLines{json.NewEncoder(to)}
 		lines.to.SetEscapeHTML(false)
 		list = append(list, lines)
 	default:

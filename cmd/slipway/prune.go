@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 	"time"
@@ -30,14 +31,18 @@ func newPruneCmd(g *globals) *cobra.Command {
 	fs.DurationVar(&age, "older-than", 0, "only cached steps unused for that `duration`")
 	fs.StringVar(&size, "keep-size", "", "only cached steps above that `size` together, those unused for longest")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, _ []string) error {
-		limit := builder.CacheLimit{Unused: age, All: age == 0 && size == ""}
-		if size != "" {
+		aged, sized := fs.Changed("older-than"), fs.Changed("keep-size")
+		limit := builder.CacheLimit{Unused: age, All: !aged && !sized}
+		if sized {
 			var err error
 			if limit.Size, err = units.FromHumanSize(size); err != nil || limit.Size <= 0 {
 				return fmt.Errorf("invalid --keep-size %q: want a size such as 500MB", size)
 			}
 		}
-		if age < 0 || !limit.All && (all || force) {
+		if aged && age <= 0 {
+			return fmt.Errorf("invalid --older-than %s: want a duration such as 168h; without it all cached steps are deleted", age)
+		}
+		if !limit.All && (all || force) {
 			return errors.New("--older-than and --keep-size are for cached steps: they can not be used with --all or --force")
 		}
 		var freed pruned
@@ -117,6 +122,10 @@ func unused(s *builder.Store, ids []string) (list []string, err error) {
 func (g *globals) fullDisk(s *builder.Store, err error) error {
 	if err == nil || !errors.Is(err, syscall.ENOSPC) && !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
 		return err
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) && strings.HasPrefix(at.Path, "/dev/") {
+		return err // /dev/full, or what standard output is: no disk of ours
 	}
 	uses, uerr := s.DiskUse()
 	if uerr != nil {

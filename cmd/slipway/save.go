@@ -93,9 +93,7 @@ func (g *globals) loaded(images []*builder.Image, err error) error {
 		if len(names) == 0 {
 			names = []string{"sha256:" + i.ID()}
 		}
-		for _, n := range names {
-			fmt.Fprintln(g.out, "Loaded image: "+n)
-		}
+		err = errors.Join(err, lines(g.out, names, func(n string) string { return "Loaded image: " + n }))
 	}
 	return err
 }

@@ -123,8 +123,7 @@ func Enter() (int, error) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: []*os.File{wait},
 		Env: append(os.Environ(), configured+"=done", rootlessID+"="+strconv.Itoa(uid), rootlessGI+"="+strconv.Itoa(gid), depth+"=1"),
 	}
-	sigs := make(chan os.Signal, 16)
-	signal.Notify(sigs, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	sigs := Catch()
 	if err := cmd.Start(); err != nil {
 		return 0, &refusedError{err}
 	}
@@ -140,7 +139,7 @@ func Enter() (int, error) {
 		return 0, err
 	}
 	ready.Close()
-	go forward(sigs, cmd.Process)
+	go Forward(sigs, cmd.Process)
 	return status(cmd.Wait(), cmd.ProcessState), nil
 }
 
@@ -160,8 +159,16 @@ func same(file string) (list []syscall.SysProcIDMap) {
 	return list
 }
 
-// forward passes signals on. Those of the keyboard reach the whole process group by themselves.
-func forward(sigs <-chan os.Signal, p *os.Process) {
+// Catch has the signals that a user sends to a program delivered to a channel, for Forward.
+func Catch() <-chan os.Signal {
+	sigs := make(chan os.Signal, 16)
+	signal.Notify(sigs, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	return sigs
+}
+
+// Forward passes signals on to a child for as long as this process lives. Those of the keyboard reach the whole process group by
+// themselves.
+func Forward(sigs <-chan os.Signal, p *os.Process) {
 	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
 	terminal := err == nil
 	for s := range sigs {
