@@ -13,25 +13,45 @@ import (
 
 	"github.com/slipway-build/slipway/builder/internal/cdi"
 	"github.com/slipway-build/slipway/builder/internal/hooks"
+	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // namedDevices is what the command needs for its devices that are known by names.
 func (c *commanded) namedDevices() (cdi.Edits, error) {
-	dirs := []string(c.conf.Engine.CDIDirs)
-	if len(dirs) == 0 {
-		dirs = cdi.Dirs()
-	}
-	if c.box.CDIConfigDir != "" {
-		dirs = append(slices.Clone(dirs), c.box.CDIConfigDir)
-	}
 	var names []string
 	for _, d := range c.box.Devices {
 		if cdi.Qualified(d) && !slices.Contains(names, d) {
 			names = append(names, d)
 		}
 	}
-	return cdi.Resolve(dirs, names)
+	return cdi.Resolve(cdiDirs(c.conf, c.box.CDIConfigDir), names)
+}
+
+// cdiDirs are where files of devices are: those of containers.conf, else the usual ones, then another, if it is not empty.
+func cdiDirs(conf *hostconf.Conf, more string) []string {
+	dirs := slices.Clone([]string(conf.Engine.CDIDirs))
+	if len(dirs) == 0 {
+		dirs = cdi.Dirs()
+	}
+	if more != "" {
+		dirs = append(dirs, more)
+	}
+	return dirs
+}
+
+// ErrNoDevice says that no file of the container device interface describes a device.
+var ErrNoDevice = cdi.ErrNone
+
+// FindDevices returns the names of the devices that a request means, which Sandbox.Devices takes: VENDOR/CLASS=NAME is that one,
+// VENDOR/CLASS=* all of the kind, VENDOR/CLASS the first of them, and a word alone all that an annotation counts to this class. dir is
+// looked through beside the host's directories, if it is not empty. The error is ErrNoDevice if there is none.
+func (s *Store) FindDevices(request, dir string) ([]string, error) {
+	conf, err := s.conf()
+	if err != nil {
+		return nil, err
+	}
+	return cdi.Find(cdiDirs(conf, dir), request)
 }
 
 // annotations are the command's: those of containers.conf. An image's are not among them, so that none chooses a hook for itself.

@@ -26,44 +26,6 @@ import (
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
-// The entitlements of --allow: what a Dockerfile may ask for beyond what every step has.
-const (
-	allowInsecure    = "security.insecure"
-	allowHostNetwork = "network.host"
-)
-
-// CheckAllow checks a value of --allow.
-func CheckAllow(text string) error {
-	if text != allowInsecure && text != allowHostNetwork {
-		return fmt.Errorf("invalid --allow %q: want %s or %s", text, allowHostNetwork, allowInsecure)
-	}
-	return nil
-}
-
-// supported refuses what cannot be honoured, or must not be, before anything is done.
-func (b *build) supported(cmd instructions.Command) error {
-	c, ok := cmd.(*plan.Run)
-	if !ok {
-		return nil
-	}
-	for _, f := range c.FlagsUsed {
-		if f != "network" && f != "security" {
-			return fmt.Errorf("RUN --%s is not supported", f)
-		}
-	}
-	if insecure(c) && !slices.Contains(b.o.Allow, allowInsecure) {
-		return fmt.Errorf("%s is not allowed: a Dockerfile cannot widen what its steps may do; --allow %[1]s permits it", allowInsecure)
-	}
-	if n := b.o.Box.Namespaces.Network; instructions.GetNetwork(c.RunCommand) == instructions.NetworkHost && n != "" && n != "host" && !slices.Contains(b.o.Allow, allowHostNetwork) {
-		return fmt.Errorf("%s is not allowed: the network of this build is %s; --allow %[1]s permits it", allowHostNetwork, n)
-	}
-	return nil
-}
-
-func insecure(c *plan.Run) bool {
-	return instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure
-}
-
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{In: st.b.o.Stdin, Out: st.out(), Err: st.err()}}
@@ -78,6 +40,14 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 		o.Sandbox.Security.Insecure = true
 		box = append(box, allowInsecure)
 	}
+	devices, err := st.devices(c)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		box = append(box, "device="+d)
+	}
+	o.Sandbox.Devices = devices
 	mounts, content, untouched, err := st.mounts(ctx, c, &o)
 	if err != nil {
 		return err

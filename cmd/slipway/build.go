@@ -106,7 +106,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	fs.StringSliceVar(&f.o.Box.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
 	fs.BoolVar(&f.o.Box.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts of RUN as the image has it")
 	fs.BoolVar(&f.o.Box.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname of RUN as the image has it")
-	fs.StringSliceVar(&f.o.Allow, "allow", nil, "let RUN use an `entitlement`: security.insecure (--security=insecure) or network.host")
+	fs.StringSliceVar(&f.o.Allow, "allow", nil, "let RUN use an `entitlement`: security.insecure (--security=insecure), network.host, device or device=NAME (--device)")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "mount `type=bind|cache|tmpfs|secret|ssh,...` for every RUN")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "secret `id=ID[,src=FILE|VAR][,env=VAR][,type=file|env]` for RUN --mount=type=secret")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")

@@ -61,11 +61,18 @@ type document struct {
 	Kind    string   `yaml:"kind"`
 	Devices []device `yaml:"devices"`
 	Edits   edits    `yaml:"containerEdits"`
+	Notes   notes    `yaml:"annotations"`
 }
 
 type device struct {
 	Name  string `yaml:"name"`
 	Edits edits  `yaml:"containerEdits"`
+	Notes notes  `yaml:"annotations"`
+}
+
+// notes are the annotations that count here.
+type notes struct {
+	Class string `yaml:"org.mobyproject.buildkit.device.class"`
 }
 
 type edits struct {
@@ -126,6 +133,41 @@ func Resolve(dirs, names []string) (Edits, error) {
 		}
 	}
 	return e, nil
+}
+
+// ErrNone says that no file describes a device that was asked for.
+var ErrNone = errors.New("no such device")
+
+// Find returns the names of the devices that a request of RUN --device means (dockerfile.md §5.4): VENDOR/CLASS=NAME is that one,
+// VENDOR/CLASS=* all of the kind, VENDOR/CLASS the first of them by name, and a word alone all that an annotation counts to this class.
+// They are sorted. With none the error is ErrNone, and says which files could not be read.
+func Find(dirs []string, request string) ([]string, error) {
+	layers, damaged, err := read(dirs)
+	if err != nil {
+		return nil, err
+	}
+	kind, short, named := strings.Cut(request, "=")
+	var names []string
+	for _, d := range slices.Concat(layers...) {
+		for _, dev := range d.Devices {
+			switch {
+			case !strings.Contains(kind, "/") && !named && kind != "" && (dev.Notes.Class == kind || d.Notes.Class == kind && dev.Notes.Class == ""):
+			case d.Kind != kind || named && short != "*" && dev.Name != short:
+				continue
+			}
+			names = append(names, d.Kind+"="+dev.Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	switch {
+	case len(names) == 0:
+		err := fmt.Errorf("device %s: %w: no file in %s describes it", request, ErrNone, strings.Join(dirs, ", "))
+		return nil, errors.Join(append([]error{err}, damaged...)...)
+	case strings.Contains(kind, "/") && !named:
+		return names[:1], nil
+	}
+	return names, nil
 }
 
 // read reads the files, those of each directory by themselves. damaged says why some could not be.

@@ -1,6 +1,7 @@
 package cdi
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -52,6 +53,26 @@ devices:
 	}
 	if _, err = Resolve(dirs, []string{"vendor.com/class=three"}); err == nil || !strings.Contains(err.Error(), "broken.json") {
 		t.Error(err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	low := dir(t, map[string]string{"a.json": `{"cdiVersion":"0.6.0","kind":"v.com/c","annotations":{"org.mobyproject.buildkit.device.class":"wide"},"devices":[
+		{"name":"two"},{"name":"one","annotations":{"org.mobyproject.buildkit.device.class":"own"}}]}`})
+	high := dir(t, map[string]string{"b.json": `{"cdiVersion":"0.6.0","kind":"v.com/c","devices":[{"name":"two"}]}`,
+		"c.json": `{"cdiVersion":"0.6.0","kind":"v.com/d","devices":[{"name":"two"}]}`, "broken.json": "{"})
+	for request, want := range map[string]string{
+		"v.com/c=two": "v.com/c=two", "v.com/c=*": "v.com/c=one v.com/c=two", "v.com/c": "v.com/c=one", "v.com/d": "v.com/d=two",
+		"wide": "v.com/c=two", "own": "v.com/c=one", "v.com/c=three": "", "v.com/e": "", "v.com/e=*": "", "none": "", "": "", "wide=*": "", "=two": "",
+	} {
+		got, err := Find([]string{low, high}, request)
+		if strings.Join(got, " ") != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %s, %v", request, got, err)
+		}
+		if want == "" && (!errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "broken.json")) {
+			t.Errorf("%q: %v", request, err)
+		}
 	}
 }
 
