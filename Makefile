@@ -42,7 +42,7 @@ arm64: # the other architecture builds and vets
 	GOARCH=arm64 $(GO) vet $(TAGS) ./cmd/... ./builder/... ./copier/... ./imagebuildah/...
 
 kube: # Kubernetes' own code judges the manifests of docs/kubernetes.md
-	$(GO) test -modfile=tests/kube/kube.mod -tags=kube ./tests/kube
+	$(GO) test -modfile=tests/kube/kube.mod -tags=kube ./tests/kube/...
 
 lint: ## gofmt, go vet, staticcheck, the structural test, go mod verify (and golangci-lint if installed)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -10,7 +10,7 @@ export DEBIAN_FRONTEND=noninteractive
 # program:package
 needed="buildah:buildah podman:podman skopeo:skopeo umoci:umoci runc:runc crun:crun
 mmdebstrap:mmdebstrap docker-registry:docker-registry newuidmap:uidmap gcc:gcc
-pasta:passt slirp4netns:slirp4netns ip:iproute2 /usr/lib/cni/ptp:containernetworking-plugins
+containerd:containerd pasta:passt slirp4netns:slirp4netns ip:iproute2 /usr/lib/cni/ptp:containernetworking-plugins
 bzip2:bzip2 xz:xz-utils useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp gpg:gpg"
 
 missing=

@@ -15,7 +15,7 @@ import (
 func peers() []string {
 	return []string{
 		"buildah", "podman", "skopeo", "umoci", "runc", "crun", "mmdebstrap", "docker-registry", "gcc", "newuidmap", "setpriv", "ssh-keygen", "strace", "git", "cpp", "gpg",
-		"pasta", "slirp4netns", "ip", "xz", "bzip2", "chmod", "tar",
+		"pasta", "slirp4netns", "ip", "xz", "bzip2", "chmod", "tar", "containerd", "ctr",
 	}
 }
 

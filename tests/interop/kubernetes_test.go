@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +64,65 @@ func TestKubernetes(t *testing.T) {
 	if _, ok := k.reg.Tags("team/app")["1"]; !ok {
 		t.Error("the list was not pushed")
 	}
+	t.Run("run", k.consumers)
+}
+
+// consumers pull and run what the pods have pushed: the container runtime of most clusters, by its own client and as kubelets ask it
+// to, podman, and crun.
+func (k *cluster) consumers(t *testing.T) {
+	s := k.s.With(t)
+	app, pause := k.reg.Host()+"/team/app:1", s.Dir+"/pause.tar"
+	show := []string{"stat", "-c", "%n %u:%g %a", "/app/owned", "/bin/sh"}
+	const owners, auth = "/app/owned 33:44 644\n/bin/sh 0:0 755", "joe:secret"
+	t.Run("podman", func(t *testing.T) {
+		harness.Need(t, "podman", "runc")
+		s := s.With(t)
+		s.Podman("pull", "-q", "--tls-verify=false", "--creds", auth, app)
+		contains(t, s.Podman(append([]string{"run", "--rm", "--network", "none", "--ulimit", "nproc=10000:10000", "--ulimit", "nofile=1024:4096", app}, show...)...), owners)
+	})
+	t.Run("crun", func(t *testing.T) {
+		harness.Need(t, "umoci", "crun")
+		contains(t, bundle(t, s.With(t), s.Dir+"/check-1-amd64:latest", "crun", show...), owners)
+	})
+	t.Run("containerd", func(t *testing.T) {
+		harness.Need(t, "root", "containerd", "ctr", "runc")
+		s.Slipway("from", "--name", "pause", "base")
+		s.Slipway("config", "--cmd", `["/bin/sleep","1000"]`, "pause")
+		s.Slipway("commit", "-q", "--rm", "pause", "localhost/pause:1")
+		s.Slipway("push", "-q", "localhost/pause:1", "oci-archive:"+pause+":localhost/pause:1")
+		c := startContainerd(t, s, pause)
+		c.ctr("images", "pull", "--plain-http", "--user", auth, app)
+		contains(t, c.ctr(append([]string{"run", "--rm", "--net-host", app, "direct"}, show...)...), owners)
+		s2i := k.reg.Host() + "/team/app:s2i"
+		contains(t, c.kubelet(auth, s2i, "sh", "-c", "id -u; cat /opt/assembled; stat -c %u:%g /opt/assembled"), "1000660000\nabc\nbuilt\n1001:0")
+	})
+}
+
+// bundle runs a command in a layout's image with a low-level runtime. crun refuses hosts with both versions of control groups, so it
+// does not see the second.
+func bundle(t *testing.T, s *harness.Store, image, runtime string, argv ...string) string {
+	t.Helper()
+	dir := filepath.Join(s.Dir, "bundle-"+runtime)
+	s.Run("umoci", "unpack", "--image", image, dir)
+	name := filepath.Join(dir, "config.json")
+	body, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec node
+	if err := json.Unmarshal(body, &spec); err != nil {
+		t.Fatal(err)
+	}
+	process := at(spec, "process")
+	process["terminal"], process["args"] = false, argv
+	if body, err = json.Marshal(spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, body, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const script = `umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"`
+	return s.Run("unshare", "-m", "sh", "-c", script, "sh", runtime, "--root", dir+"/state", "run", "--bundle", dir, "slipway-interop-"+filepath.Base(s.Dir))
 }
 
 // A cluster is what the manifests need around them.

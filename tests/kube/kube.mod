@@ -1,11 +1,13 @@
-// What Kubernetes itself says of the manifests: its types and its pod security standards, apart from the dependencies of
-// Slipway. `make kube` uses this file in place of the one at the top; make it with go get -modfile.
+// What Kubernetes itself says of the manifests: its types and its pod security standards; and its interface of container runtimes. Apart
+// from the dependencies of Slipway. `make kube` uses this file in place of the one at the top; make it with go get -modfile.
 module github.com/slipway-build/slipway
 
 go 1.26.0
 
 require (
+	google.golang.org/grpc v1.82.1
 	k8s.io/api v0.37.2
+	k8s.io/cri-api v0.37.2
 	k8s.io/pod-security-admission v0.37.2
 	sigs.k8s.io/yaml v1.6.0
 )
@@ -19,7 +21,10 @@ require (
 	github.com/x448/float16 v0.8.4 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
 	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 	golang.org/x/text v0.40.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
+	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	k8s.io/apimachinery v0.37.2 // indirect
 	k8s.io/component-base v0.37.2 // indirect
