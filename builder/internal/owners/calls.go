@@ -41,6 +41,8 @@ func handlers(nr int32) func(*call) result {
 		return getsockopt
 	case unix.SYS_CHROOT, unix.SYS_PIVOT_ROOT:
 		return chroot
+	case unix.SYS_EXIT_GROUP:
+		return exitGroup
 	}
 	for _, calls := range []func(int32) func(*call) result{credentialCalls, attributeCalls} {
 		if h := calls(nr); h != nil {

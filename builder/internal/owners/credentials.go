@@ -158,6 +158,9 @@ func (c *call) exec(dirfd, arg int, nofollow, empty bool) result {
 	}
 	t := c.s.task(c.tid())
 	t.who = t.who.run(f.meant.UID, f.meant.GID, mode)
+	if t.leader != nil { // a thread that executes something becomes the process's first
+		t.leader.who = t.who
+	}
 	return proceed()
 }
 
@@ -171,6 +174,14 @@ func script(fd int) bool {
 	var b [2]byte
 	_, _ = f.Read(b[:])
 	return string(b[:]) == "#!"
+}
+
+// exitGroup writes down who the children of somebody are, who will have another parent next: daemons make themselves orphans.
+func exitGroup(c *call) result {
+	if t := c.s.task(c.tid()); !t.who.initial() && c.valid() {
+		c.s.adopt(c.tid(), t)
+	}
+	return proceed()
 }
 
 // prctl notes whether capabilities are to be kept when the last id 0 goes. The filter shows no other uses.

@@ -50,17 +50,48 @@ func (c *call) opened(fd int) (*file, error) {
 
 // record reads a file's record.
 func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
-	return s.lookup(&f.st, func() (rootfs.Override, bool) { return rootfs.ReadOverride(f.fd, f.st.Mode) })
+	return s.lookup(&f.st, spot{dir: f.fd}, func() (rootfs.Override, bool) { return rootfs.ReadOverride(f.fd, f.st.Mode) })
 }
 
 // lookup finds a record in memory, where it is when its file system keeps none, or else reads it.
-func (s *Supervisor) lookup(st *unix.Stat_t, read func() (rootfs.Override, bool)) (rootfs.Override, bool) {
+func (s *Supervisor) lookup(st *unix.Stat_t, at spot, read func() (rootfs.Override, bool)) (rootfs.Override, bool) {
 	if len(s.memory) > 0 {
-		if o, ok := s.memory[inode{uint64(st.Dev), st.Ino}]; ok {
-			return o, true
+		key := inode{uint64(st.Dev), st.Ino}
+		if k, ok := s.memory[key]; ok {
+			if k.born == at.birth(st) {
+				return k.record, true
+			}
+			delete(s.memory, key)
 		}
 	}
 	return read()
+}
+
+// A spot is where a file can be looked at: a descriptor, a name in the directory of one, or with follow what a path leads to.
+type spot struct {
+	dir    int
+	name   string
+	follow bool
+}
+
+// A birth tells a file from the next one with its number.
+type birth struct{ sec, nsec int64 }
+
+// birth is when the file whose state is st was made, as far as its file system tells. Those of terminals, whose numbers are the
+// first to come again, do not; but only we change their owners and permissions, so that the time of that will do.
+func (p spot) birth(st *unix.Stat_t) birth {
+	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		return birth{st.Ctim.Sec, st.Ctim.Nsec}
+	}
+	flags := unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW
+	if p.follow {
+		flags = 0
+	}
+	var x unix.Statx_t
+	if unix.Statx(p.dir, p.name, flags, unix.STATX_BTIME, &x) != nil || x.Mask&unix.STATX_BTIME == 0 {
+		return birth{}
+	}
+	return birth{x.Btime.Sec, int64(x.Btime.Nsec)}
 }
 
 // save writes it. Whoever is 0:0 on disk and meant to be needs none.
@@ -75,7 +106,7 @@ func (s *Supervisor) save(f *file, o rootfs.Override) error {
 	}
 	err := rootfs.WriteOverride(f.fd, f.st.Mode, o)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
-		return s.keep(key, o) // devpts, tmpfs of older kernels: not in the image anyway
+		return s.keep(key, f, o) // devpts, tmpfs of older kernels: not in the image anyway
 	}
 	return err
 }
@@ -84,7 +115,7 @@ func (s *Supervisor) save(f *file, o rootfs.Override) error {
 const mostKept = 1 << 16
 
 // keep keeps a record in memory.
-func (s *Supervisor) keep(key inode, o rootfs.Override) error {
+func (s *Supervisor) keep(key inode, f *file, o rootfs.Override) error {
 	if _, ok := s.memory[key]; !ok && len(s.memory) >= mostKept {
 		if !s.full {
 			s.o.Log.Warn("a step gave away more files on file systems without extended attributes than owners can be kept of: it gets ENOSPC from now on", "files", mostKept)
@@ -92,7 +123,10 @@ func (s *Supervisor) keep(key inode, o rootfs.Override) error {
 		s.full = true
 		return unix.ENOSPC
 	}
-	s.memory[key] = o
+	if err := unix.Fstat(f.fd, &f.st); err != nil {
+		return err
+	}
+	s.memory[key] = kept{o, spot{dir: f.fd}.birth(&f.st)}
 	return nil
 }
 

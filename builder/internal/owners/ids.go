@@ -119,6 +119,11 @@ func (i identity) member(gid int) bool {
 	return int(i.gid.fs) == gid || gid >= 0 && slices.Contains(i.groups, uint32(gid))
 }
 
+// initial tells whether the identity is the one that processes of which nothing is known have.
+func (i identity) initial() bool {
+	return i.uid == set{} && i.gid == set{} && len(i.groups) == 0
+}
+
 // plain tells whether what this identity makes belongs to 0:0, as on disk.
 func (i identity) plain() bool { return i.uid.fs == 0 && i.gid.fs == 0 }
 

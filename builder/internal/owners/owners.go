@@ -42,7 +42,7 @@ type Supervisor struct {
 	tasks    map[int]*task
 	most     int // how many tasks may be remembered before the dead are looked for
 	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
-	memory map[inode]rootfs.Override
+	memory map[inode]kept
 	full   bool // there have been more than mostKept of them
 	buf    []byte
 	names  []byte // for a list of names of attributes
@@ -54,6 +54,13 @@ type Supervisor struct {
 
 type inode struct{ dev, ino uint64 }
 
+// kept is a record in memory, and when the file came to be: an inode's number is used again when the file is gone, and the next must
+// not inherit.
+type kept struct {
+	record rootfs.Override
+	born   birth
+}
+
 // New returns a supervisor for the step whose process 1 is pid. It takes over the listener's descriptor; Serve closes it.
 func New(listener, pid int, o Options) (*Supervisor, error) {
 	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -64,7 +71,7 @@ func New(listener, pid int, o Options) (*Supervisor, error) {
 	preferHandover(listener)
 	return &Supervisor{
 		o: o, listener: listener, first: pid, root: root, tasks: map[int]*task{},
-		memory: map[inode]rootfs.Override{}, buf: make([]byte, 2*unix.PathMax),
+		memory: map[inode]kept{}, buf: make([]byte, 2*unix.PathMax),
 		names: make([]byte, 65536), // no list is longer
 	}, nil
 }

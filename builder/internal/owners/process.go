@@ -102,7 +102,8 @@ func (s *Supervisor) forget() {
 	}
 }
 
-// inherit finds who a new process is. An orphan's parent is process 1; its process group tells where it comes from.
+// inherit finds who a new process is. What processes leave behind when they end is written down then (see exitGroup); of an orphan whose
+// parent was killed the process group may tell where it comes from.
 func (s *Supervisor) inherit(tid, parent int) identity {
 	if parent == s.first || parent == 0 {
 		if group, err := unix.Getpgid(tid); err == nil && group != tid {
@@ -115,7 +116,7 @@ func (s *Supervisor) inherit(tid, parent int) identity {
 	return s.task(parent).who
 }
 
-// adopt writes down who the children of a task are, before it becomes somebody else. A process's first thread answers for those of all: they
+// adopt writes down who the children of a task are, before it becomes somebody else or ends. A process's first thread answers for those of all: they
 // are taken for its own when they are seen.
 func (s *Supervisor) adopt(tid int, t *task) {
 	dir := "/proc/" + strconv.Itoa(t.tgid) + "/task"

@@ -74,7 +74,7 @@ func (f *file) looked(s *Supervisor, nofollow bool) bool {
 	if err != nil || !nofollow && f.st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		return false
 	}
-	f.meant, f.recorded = s.lookup(&f.st, func() (o rootfs.Override, ok bool) {
+	f.meant, f.recorded = s.lookup(&f.st, spot{dir: f.fd, name: f.name}, func() (o rootfs.Override, ok bool) {
 		o, ok, err = rootfs.ReadOverrideIn(f.fd, f.name, f.st.Mode)
 		return o, ok
 	})
@@ -99,14 +99,14 @@ func (c *call) recorded(dirfd int) bool {
 		if unix.Fstat(fd, &st) != nil {
 			return false
 		}
-		_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideFrom(fd, st.Mode) })
+		_, ok := c.s.lookup(&st, spot{dir: fd}, func() (rootfs.Override, bool) { return rootfs.ReadOverrideFrom(fd, st.Mode) })
 		return ok
 	}
 	link := c.base(dirfd)
 	if unix.Stat(link, &st) != nil {
 		return false
 	}
-	_, ok := c.s.lookup(&st, func() (rootfs.Override, bool) { return rootfs.ReadOverrideAt(link, st.Mode) })
+	_, ok := c.s.lookup(&st, spot{dir: unix.AT_FDCWD, name: link, follow: true}, func() (rootfs.Override, bool) { return rootfs.ReadOverrideAt(link, st.Mode) })
 	return ok
 }
 
