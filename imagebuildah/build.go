@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/slipway-build/slipway/builder"
@@ -143,9 +142,8 @@ type build struct {
 	o      Options // Pull.Platform is the platform
 	plan   *plan.Plan
 	global expand.Scope
-	done   []*stage // by index; one that is needed is there before those that need it start
-	once   []sync.Once
-	failed []error // of stages, by index
+	done   []*stage  // by index; one that is needed is there before those that need it start
+	making []*making // by index
 	target int
 	needed []int
 	guess  []string // see expected
@@ -201,18 +199,10 @@ func (b *build) prepare() (err error) {
 	if b.needed, err = b.plan.Needed(b.target, b.sources); err != nil || !b.o.AllStages {
 		return err
 	}
-	var all []int
-	for i := range b.target {
-		if !slices.Contains(b.needed, i) {
-			list, err := b.plan.Needed(i, b.sources)
-			if err != nil {
-				return err
-			}
-			all = append(all, list...)
-		}
+	b.needed = nil
+	for i := range b.target + 1 { // stages need earlier ones only
+		b.needed = append(b.needed, i)
 	}
-	slices.Sort(all) // stages need earlier ones only
-	b.needed = append(slices.Compact(slices.DeleteFunc(all, func(i int) bool { return slices.Contains(b.needed, i) })), b.needed...)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package imagebuildah
 
 import (
+	"context"
 	"io"
 	"sync"
 )
@@ -13,21 +14,24 @@ type console struct {
 	room *sync.Cond
 	turn int
 	over bool // nothing is written any more
-	list []*part
+	// stopped says that the build is being ended: nobody waits for a turn any more.
+	stopped bool
+	list    []*part
 }
 
 // maxKept is how much a stage may print before its turn, in bytes; then it waits. It cannot wait for ever, since the stages
-// before it do not need it.
+// before it do not need it, or have hurried it.
 const maxKept = 4 << 20
 
 // part is the output of one stage.
 type part struct {
-	c      *console
-	to     [2]io.Writer // standard output and error
-	pos    int
-	kept   []chunk
-	size   int
-	closed bool
+	c       *console
+	to      [2]io.Writer // standard output and error
+	pos     int
+	kept    []chunk
+	size    int
+	closed  bool
+	hurried bool // somebody waits for it
 }
 
 type chunk struct {
@@ -61,18 +65,51 @@ func (s stream) Write(text []byte) (int, error) {
 	c, p := s.p.c, s.p
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for p.pos > c.turn && p.size > maxKept && !c.over {
+	for p.full() && !c.over && !c.stopped && !p.hurried {
 		c.room.Wait()
 	}
 	switch {
-	case c.over:
+	case c.over, c.stopped && p.full():
 		return len(text), nil
 	case p.pos <= c.turn:
 		return p.to[s.n].Write(text)
+	case p.full():
+		p.flush()
 	}
 	p.kept = append(p.kept, chunk{s.n, append([]byte(nil), text...)})
 	p.size += len(text)
 	return len(text), nil
+}
+
+// full tells whether the part has printed as much before its turn as is kept.
+func (p *part) full() bool { return p.pos > p.c.turn && p.size > maxKept }
+
+// await waits for what a stage that prints to the part makes. Who waits may have the turn, so that the part must not wait for it: what it
+// cannot keep it prints at once.
+func (p *part) await(ctx context.Context, end <-chan struct{}) error {
+	select {
+	case <-end:
+		return nil
+	default:
+	}
+	p.c.mu.Lock()
+	p.hurried = true
+	p.c.room.Broadcast()
+	p.c.mu.Unlock()
+	select {
+	case <-end:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stop lets nobody wait any more: those who have the turn are being ended too, and would not give it on.
+func (c *console) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.room.Broadcast()
 }
 
 // close ends a part: the next ones have their turn.

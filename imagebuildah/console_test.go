@@ -2,6 +2,8 @@ package imagebuildah
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -62,6 +64,38 @@ func TestConsoleFull(t *testing.T) {
 	wg.Wait()
 	if out.Len() != 6<<20 {
 		t.Errorf("%d bytes", out.Len())
+	}
+}
+
+// A stage that another one waits for, and one of a build that is being ended, does not wait for its turn.
+func TestConsoleHurried(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("x", 1<<20)
+	for name, goOn := range map[string]func(*console){
+		"hurried": func(c *console) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := c.list[1].await(ctx, make(chan struct{})); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		},
+		"stopped": (*console).stop,
+	} {
+		var out bytes.Buffer
+		c := consoleOf(&out, nil, 2)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 6 {
+				fmt.Fprint(stream{c.list[1], 0}, text)
+			}
+			c.list[1].close()
+		})
+		goOn(c)
+		wg.Wait() // for ever, if it waits for the first stage
+		c.list[0].close()
+		if hurried := name == "hurried"; hurried != (out.Len() == 6<<20) {
+			t.Errorf("%s: %d bytes", name, out.Len())
+		}
 	}
 }
 

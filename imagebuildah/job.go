@@ -28,7 +28,7 @@ type job struct {
 	remotesOnce sync.Once
 	watching    sync.Mutex // held while Progress is called
 	shells      sync.Mutex // held while a shell has the terminal
-	mu          sync.Mutex // guards closers and what follows
+	mu          sync.Mutex // guards closers, making and what follows
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
 	warned      map[string]bool
@@ -57,7 +57,7 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 				return nil, err
 			}
 		}
-		b := &build{job: j, o: o, plan: p, done: make([]*stage, len(p.Stages)), once: make([]sync.Once, len(p.Stages)), failed: make([]error, len(p.Stages))}
+		b := &build{job: j, o: o, plan: p, done: make([]*stage, len(p.Stages)), making: make([]*making, len(p.Stages))}
 		b.o.Pull.Platform = platform
 		if w := o.Outs[platform]; w != nil {
 			b.o.Out, b.o.Err = w, w

@@ -63,6 +63,7 @@ func (j *job) stages(ctx context.Context) error {
 		j.console.add(b.o.Out, b.o.Err) // for what is printed when all stages are there
 	}
 	return graph.Run(ctx, needs, j.o.Jobs, func(ctx context.Context, n int) error {
+		defer context.AfterFunc(ctx, j.console.stop)()
 		out := j.console.list[n]
 		if err := nodes[n].b.ensure(ctx, nodes[n].stage, out); err != nil {
 			if !errors.Is(err, context.Canceled) {
@@ -94,11 +95,33 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) erro
 	return nil
 }
 
+// making is a stage that is being built, or was.
+type making struct {
+	part *part // where it prints
+	end  chan struct{}
+	err  error
+}
+
 // ensure builds a stage unless it is there, whoever asks first: the graph, or a stage whose base image has triggers that need it,
 // which nobody knows before that image is there. Stages only ever need earlier ones, so nobody waits in a circle.
 func (b *build) ensure(ctx context.Context, i int, out *part) error {
-	b.once[i].Do(func() { b.failed[i] = b.stage(ctx, i, out) })
-	return b.failed[i]
+	b.mu.Lock()
+	m := b.making[i]
+	first := m == nil
+	if first {
+		m = &making{part: out, end: make(chan struct{})}
+		b.making[i] = m
+	}
+	b.mu.Unlock()
+	if first {
+		defer close(m.end)
+		m.err = b.stage(ctx, i, out)
+		return m.err
+	}
+	if err := m.part.await(ctx, m.end); err != nil {
+		return err
+	}
+	return m.err
 }
 
 // pulling is an image on its way, or there.

@@ -64,9 +64,9 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		return err
 	}
 	if b.several() {
-		made, err := st.share(ctx)
-		if made == nil || err != nil {
-			return err
+		made, serr := st.share(ctx)
+		if made == nil || serr != nil {
+			return serr
 		}
 		defer func() { made(b.done[i], err) }()
 	}
@@ -247,6 +247,9 @@ func (st *stage) fillTimes() time.Time {
 // image writes the image of the stage. A stage that is only FROM is its base under more names (exact.md §14.1).
 func (st *stage) image(ctx context.Context, names []string) (*builder.Image, error) {
 	o := st.b.o
+	if slices.Contains(o.UnsetAnnotations, "org.opencontainers.image.created") {
+		o.Output.NoCreatedAnnotation = true // it would be set when the image is written
+	}
 	if !st.touched && st.base != nil && !o.edits() && !o.Output.Squash && !o.SBOM.On() {
 		if err := st.b.s.Tag(st.base.ID(), names...); err != nil {
 			return nil, err
@@ -278,7 +281,7 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 		}
 	}
 	if o.Output.Squash {
-		return st.squashed(ctx, names)
+		return st.squashed(ctx, names, o.Output)
 	}
 	return st.b.s.WriteImage(ctx, st.cfg, st.top, names, o.Output)
 }
@@ -341,9 +344,6 @@ func (st *stage) unset() error {
 			}
 		}
 	}
-	if slices.Contains(o.UnsetAnnotations, "org.opencontainers.image.created") {
-		o.Output.NoCreatedAnnotation = true // it would be set when the image is written
-	}
 	return nil
 }
 
@@ -363,8 +363,8 @@ func (st *stage) baseAnnotations() {
 }
 
 // squashed writes the image with one layer for everything.
-func (st *stage) squashed(ctx context.Context, names []string) (*builder.Image, error) {
-	l, err := st.b.s.SquashLayer(ctx, st.top, st.b.o.Output)
+func (st *stage) squashed(ctx context.Context, names []string, o builder.Output) (*builder.Image, error) {
+	l, err := st.b.s.SquashLayer(ctx, st.top, o)
 	if err != nil {
 		return nil, err
 	}
@@ -373,5 +373,5 @@ func (st *stage) squashed(ctx context.Context, names []string) (*builder.Image, 
 		by = st.cfg.History[n-1].CreatedBy
 	}
 	st.cfg.History = []config.History{{Created: st.cfg.Created, CreatedBy: by}}
-	return st.b.s.WriteImage(ctx, st.cfg, l.ID, names, st.b.o.Output)
+	return st.b.s.WriteImage(ctx, st.cfg, l.ID, names, o)
 }
