@@ -18,7 +18,8 @@ type Committed struct {
 	Size      int64         // of the manifest, in bytes
 }
 
-func newCommitted(raw []byte) (*Committed, error) {
+// DescribeManifest describes the manifest of an image that was written somewhere.
+func DescribeManifest(raw []byte) (*Committed, error) {
 	mediaType := cmanifest.GuessMIMEType(raw)
 	m, err := cmanifest.FromBlob(raw, mediaType)
 	if err != nil {
@@ -34,7 +35,7 @@ func (i *Image) Committed(ctx context.Context) (*Committed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCommitted(raw)
+	return DescribeManifest(raw)
 }
 
 // Metadata is the content of a metadata file (cli.md §11.6).

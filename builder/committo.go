@@ -33,7 +33,7 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 	var raw []byte
 	_, err = c.s.signed(ctx, ref, po, func() (digest.Digest, error) {
 		raw, err = c.send(ctx, ref, o, po)
-		return digestOf(raw, err)
+		return po.digestOf(raw, err)
 	})
 	var denied *DeniedError
 	if errors.As(err, &denied) {
@@ -42,7 +42,7 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 	if err != nil {
 		return nil, err
 	}
-	done, err := newCommitted(raw)
+	done, err := DescribeManifest(raw)
 	if err == nil && o.Remove {
 		err = c.remove()
 	}

@@ -28,8 +28,8 @@ func (s *Store) CheckIndex(name string) error {
 
 // NewIndexOf makes a list of local images, given by ID, and gives it names (full references), which whatever has them loses.
 // A list of exactly these images that has the first of the names, or no name if none is given, is kept: the same
-// build gives the same list.
-func (s *Store) NewIndexOf(ctx context.Context, images, names []string) (*Index, error) {
+// build gives the same list. annotations are those of the list itself.
+func (s *Store) NewIndexOf(ctx context.Context, images, names []string, annotations map[string]string) (*Index, error) {
 	found, err := s.members(ctx, images, EntryOptions{})
 	if err != nil {
 		return nil, err
@@ -41,6 +41,7 @@ func (s *Store) NewIndexOf(ctx context.Context, images, names []string) (*Index,
 	defer lock.Close()
 	want := &Index{s: s, list: manifest.NewIndex(), where: map[digest.Digest]string{}}
 	want.add(found, EntryOptions{})
+	want.list.Annotations = merged(want.list.Annotations, annotations)
 	raw, err := want.JSON()
 	if err != nil {
 		return nil, err

@@ -208,6 +208,10 @@ func destination(dest string) (types.ImageReference, error) {
 	return docker.NewReference(reference.TagNameOnly(named))
 }
 
+// WithoutTag behind the name of a repository in a registry, "docker://REPOSITORY", has Push give what it pushes no tag: it is known by
+// its digest only.
+const WithoutTag = docker.UnknownDigestSuffix
+
 // RegistryName is the full name of an image in a registry, docker.io's if no other is named, with a tag. It is not ok for what is
 // no such name: an ID, or another transport.
 func RegistryName(name string) (full string, ok bool) {

@@ -324,6 +324,8 @@ type PushOptions struct {
 	Sign     Signing
 	Encrypt  Encryption // for destinations other than local storage
 	Report   io.Writer
+	// Written is told of the manifest as it is at the destination ([DescribeManifest]); nil is nobody.
+	Written func(manifest []byte)
 }
 
 // WorkspaceOptions controls a workspace.

@@ -292,7 +292,7 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 // for the oldest kind, whose configuration is made up: then it is what dest names now.
 func (s *Store) pulled(dest, resolved types.ImageReference, raw []byte) (*storage.Image, error) {
 	if resolved == nil {
-		done, err := newCommitted(raw)
+		done, err := DescribeManifest(raw)
 		if err != nil {
 			return nil, err
 		}

@@ -51,14 +51,14 @@ func (s *Store) pushLocal(ctx context.Context, source string, to types.ImageRefe
 	}
 	x := s.image(rec).Index()
 	if x == nil {
-		return digestOf(s.push(ctx, s.image(rec), to, o, true))
+		return o.digestOf(s.push(ctx, s.image(rec), to, o, true))
 	}
 	if !takesLists(to) {
 		img, err := s.hostImage(ctx, x, PullOptions{Registry: o.Registry, Report: o.Report})
 		if err != nil {
 			return "", err
 		}
-		return digestOf(s.push(ctx, img, to, o, true))
+		return o.digestOf(s.push(ctx, img, to, o, true))
 	}
 	return s.pushIndex(ctx, x, to, o)
 }
@@ -100,7 +100,7 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 	if err := compress(sys, o.Compression, true); err != nil {
 		return "", err
 	}
-	return digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys}))
+	return o.digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys}))
 }
 
 // push copies an image out. compressing is whether layers are compressed when o does not say.
@@ -274,10 +274,13 @@ func (s *Store) rememberAll(d *blobDest, src types.ImageReference) {
 	}
 }
 
-// digestOf returns the digest of a manifest that was written.
-func digestOf(raw []byte, err error) (digest.Digest, error) {
+// digestOf returns the digest of a manifest that was written, and tells the caller of it.
+func (o PushOptions) digestOf(raw []byte, err error) (digest.Digest, error) {
 	if err != nil {
 		return "", err
+	}
+	if o.Written != nil {
+		o.Written(raw)
 	}
 	return manifest.Digest(raw)
 }

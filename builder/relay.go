@@ -36,7 +36,7 @@ func (s *Store) relay(ctx context.Context, src, dest types.ImageReference, o Pus
 	if err := compress(to, o.Compression, true); err != nil {
 		return "", err
 	}
-	return digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: to}))
+	return o.digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: to}))
 }
 
 func sameRepository(a, b types.ImageReference) bool {

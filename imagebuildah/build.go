@@ -63,8 +63,11 @@ type Options struct {
 	ContextTime *time.Time
 	// SBOM is made of the image and of Context; its scanner is pulled as Pull says.
 	SBOM builder.SBOM
-	// Labels and Annotations are "k=v", set last.
+	// Labels and Annotations are "k=v", set last. PlatformAnnotations are for the image of one platform ([builder.Platform.OrHost]),
+	// IndexAnnotations for the list of the images.
 	Labels, Annotations []string
+	PlatformAnnotations map[builder.Platform][]string
+	IndexAnnotations    map[string]string
 	// Env are "K=V" set before the first instruction of a stage.
 	Env []string
 	// UnsetEnv, UnsetLabels and UnsetAnnotations are taken out of the image; Drop leaves out all that the base brings.
@@ -185,12 +188,12 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 }
 
 // prepare finds out what is to be built.
-func (b *build) prepare() (err error) {
+func (b *build) prepare(ctx context.Context) (err error) {
 	b.plan.Replaced = func(name string) bool { _, ok := b.replaced(name); return ok }
 	if err := b.globals(); err != nil {
 		return err
 	}
-	if err := b.epoch(); err != nil {
+	if err := b.epoch(ctx); err != nil {
 		return err
 	}
 	if b.target, err = b.plan.Target(b.o.Target); err != nil {

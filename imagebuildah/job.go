@@ -3,8 +3,10 @@ package imagebuildah
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier"
@@ -32,11 +34,12 @@ type job struct {
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
 	warned      map[string]bool
+	epochs      map[string]*time.Time // of what SOURCE_DATE_EPOCH named
 }
 
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
-	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}}
+	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, epochs: map[string]*time.Time{}}
 	p, err := plan.Parse(o.Name, o.File)
 	if err != nil {
 		return nil, err
@@ -59,6 +62,7 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 		}
 		b := &build{job: j, o: o, plan: p, done: make([]*stage, len(p.Stages)), making: make([]*making, len(p.Stages))}
 		b.o.Pull.Platform = platform
+		b.o.Annotations = slices.Concat(o.Annotations, o.PlatformAnnotations[platform.OrHost()])
 		if w := o.Outs[platform]; w != nil {
 			b.o.Out, b.o.Err = w, w
 		}
@@ -80,7 +84,7 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for _, b := range j.builds {
-		if err := b.prepare(); err != nil {
+		if err := b.prepare(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -146,11 +150,19 @@ func (j *job) list(ctx context.Context, res *Result, names []string) (err error)
 		ids = append(ids, img.ID())
 	}
 	if j.o.Manifest == "" {
-		res.Index, err = j.s.NewIndexOf(ctx, ids, names)
+		res.Index, err = j.s.NewIndexOf(ctx, ids, names, j.o.IndexAnnotations)
 		return err
 	}
-	if res.Index, _, err = j.s.AddToIndex(ctx, j.o.Manifest, ids, builder.EntryOptions{}, true); err != nil || !j.several() || len(names) == 0 {
+	if res.Index, _, err = j.s.AddToIndex(ctx, j.o.Manifest, ids, builder.EntryOptions{}, true); err != nil {
 		return err
+	}
+	if len(j.o.IndexAnnotations) > 0 {
+		if res.Index, err = j.s.AnnotateWhole(ctx, j.o.Manifest, j.o.IndexAnnotations, "", j.o.Pull.Registry); err != nil {
+			return err
+		}
+	}
+	if !j.several() || len(names) == 0 {
+		return nil
 	}
 	if err = j.s.Tag(res.Index.ID(), names...); err == nil {
 		res.Index, err = j.s.Index(res.Index.ID())

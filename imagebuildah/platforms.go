@@ -24,7 +24,7 @@ func AllPlatforms(ctx context.Context, s *builder.Store, o Options) ([]builder.P
 	defer j.context.Close()
 	j.openers(ctx, o)
 	b := j.builds[0]
-	if err := b.prepare(); err != nil {
+	if err := b.prepare(ctx); err != nil {
 		return nil, err
 	}
 	free, bound, err := b.bases()

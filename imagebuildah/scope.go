@@ -2,9 +2,6 @@ package imagebuildah
 
 import (
 	"fmt"
-	"maps"
-	"strconv"
-	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -30,38 +27,6 @@ func (b *build) globals() error {
 		}
 	}
 	return b.plan.Resolve(b.global.Expand)
-}
-
-// epoch takes SOURCE_DATE_EPOCH from a build argument or the ARG before the first FROM, where no other time is fixed (dockerfile.md §13).
-func (b *build) epoch() error {
-	const name = "SOURCE_DATE_EPOCH"
-	text, given := b.o.Args[name]
-	for _, cmd := range b.plan.Global {
-		for _, a := range cmd.Args {
-			if value, ok := expand.Get(b.global.Env, name); ok && a.Key == name {
-				text, given = value, true
-			}
-		}
-	}
-	if !given || text == "" || b.o.Output.Epoch != nil || b.o.Output.Timestamp != nil {
-		return nil
-	}
-	if text == "context" {
-		b.o.Args = maps.Clone(b.o.Args)
-		delete(b.o.Args, name)
-		if b.o.ContextTime == nil {
-			return nil
-		}
-		text = strconv.FormatInt(b.o.ContextTime.Unix(), 10)
-		b.o.Args[name] = text
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return fmt.Errorf("invalid %s: %s: want seconds since 1970, or context", name, text)
-	}
-	t := time.Unix(n, 0).UTC()
-	b.o.Output.Epoch = &t
-	return nil
 }
 
 // automatic are the arguments that every build has.

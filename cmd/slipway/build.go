@@ -30,8 +30,8 @@ type buildFlags struct {
 	outputs, envs, cpps  []string
 	progress, logfile    string
 	timings              bool
-	contextTime          bool // SOURCE_DATE_EPOCH is the context's time
-	silent               bool // standard output is the result's
+	epochOf              string // what has the time that SOURCE_DATE_EPOCH means
+	silent               bool   // standard output is the result's
 	mounts, secrets, ssh []string
 	layers, check        bool
 	sign                 builder.Signing
@@ -121,8 +121,8 @@ func newBuildCmd(g *globals) *cobra.Command {
 	usersFlags(fs, &f.o.Users)
 	sign := signFlags(fs, g, &f.sign)
 	sbom := sbomFlags(fs, &f.o.SBOM)
-	repro := reproFlags(fs, g, &f.o.Output, &f.contextTime)
-	fs.Lookup("source-date-epoch").Usage = "`seconds` that the image's own times are set to, or context: the time of the commit, or of the newest file, of a context that is fetched (default $SOURCE_DATE_EPOCH)"
+	repro := reproFlags(fs, g, &f.o.Output, &f.epochOf)
+	fs.Lookup("source-date-epoch").Usage = "`seconds` that the image's own times are set to, or what has the time, if it is fetched: context, a --build-context, a stage that is one ADD (default $SOURCE_DATE_EPOCH)"
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		list, err := platforms()
 		if err := errors.Join(err, box(), sign(), sbom(), repro(), compress(), pull(), kept(), stages(), usage()); err != nil {

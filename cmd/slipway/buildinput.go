@@ -76,8 +76,8 @@ func (f *buildFlags) buildArgs() (map[string]string, error) {
 	m := map[string]string{}
 	if e := f.o.Output.Epoch; e != nil {
 		m["SOURCE_DATE_EPOCH"] = strconv.FormatInt(e.Unix(), 10)
-	} else if f.contextTime {
-		m["SOURCE_DATE_EPOCH"] = "context"
+	} else if f.epochOf != "" {
+		m["SOURCE_DATE_EPOCH"] = f.epochOf
 	}
 	list, err := argFiles(f.argFiles)
 	if err != nil {

@@ -127,7 +127,7 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 		}
 	}
 	if f.metadata != "" {
-		if err := writeMetadata(ctx, f.metadata, r.images[0]); err != nil {
+		if err := writeMetadata(ctx, f.metadata, r.images[0], pushedByDigest(outputs)); err != nil {
 			return err
 		}
 	}
@@ -138,6 +138,16 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 		}
 	}
 	return f.result(r)
+}
+
+// pushedByDigest is the manifest of what was pushed without a name, nil if nothing was.
+func pushedByDigest(outputs []*output) []byte {
+	for _, o := range outputs {
+		if o.byDigest {
+			return o.pushed
+		}
+	}
+	return nil
 }
 
 // pushTo copies an image to another place. Layers are left as they are unless it is a registry or the flags say otherwise

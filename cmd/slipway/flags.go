@@ -596,8 +596,9 @@ func compressionFlags(fs *pflag.FlagSet, c *builder.Compression) func() error {
 	}
 }
 
-// reproFlags binds what makes results repeatable (cli.md §8.11). context, if there may be one, is set where its time is to be taken.
-func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool) func() error {
+// reproFlags binds what makes results repeatable (cli.md §8.11). named, if it is not nil, gets an epoch that is no number but names
+// something whose time is meant.
+func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, named *string) func() error {
 	var stamp, epoch string
 	fs.StringVar(&stamp, "timestamp", "", "`seconds` that all times are set to")
 	fs.StringVar(&epoch, "source-date-epoch", "", "`seconds` that the image's own times are set to (default $SOURCE_DATE_EPOCH)")
@@ -608,7 +609,7 @@ func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool)
 	fs.Lookup("identity-label").NoOptDefVal = "true"
 	return func() (err error) {
 		o.NoCreatedAnnotation = !*created
-		if stamp != "" && epoch != "" && context != nil { // commit counts more options (oldTimeFlags)
+		if stamp != "" && epoch != "" && named != nil { // commit counts more options (oldTimeFlags)
 			return errors.New("timestamp and source-date-epoch would be ambiguous if allowed together")
 		}
 		if stamp != "" {
@@ -617,8 +618,10 @@ func reproFlags(fs *pflag.FlagSet, g *globals, o *builder.Output, context *bool)
 			}
 			return err
 		}
-		if context != nil && first(epoch, g.env.plain("SOURCE_DATE_EPOCH")) == "context" {
-			*context = true
+		if text := first(epoch, g.env.plain("SOURCE_DATE_EPOCH")); named != nil {
+			if o.Epoch, err = seconds(text); err != nil {
+				*named = text
+			}
 			return nil
 		}
 		if epoch != "" {

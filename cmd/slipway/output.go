@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +24,8 @@ import (
 type output struct {
 	kind, dest, name string
 	tar, push        bool
+	byDigest         bool   // pushed without a tag
+	pushed           []byte // the manifest that is in the registry then
 	compression      builder.Compression
 	image            imageKeys
 	to               io.Writer // where dest is "-"
@@ -31,15 +37,14 @@ type output struct {
 type imageKeys struct {
 	docker, rewrite bool
 	annotations     []string
+	platforms       map[builder.Platform][]string // annotations
+	index           map[string]string             // annotations of the list
 }
 
 // key reads one key, and tells whether it is one of these.
 func (i *imageKeys) key(k, v string) (ok bool, err error) {
-	for _, prefix := range []string{"annotation.", "annotation-manifest."} {
-		if name, ok := strings.CutPrefix(k, prefix); ok && name != "" {
-			i.annotations = append(i.annotations, name+"="+v)
-			return true, nil
-		}
+	if where, ok := strings.CutPrefix(k, "annotation"); ok {
+		return true, i.annotation(where, v)
 	}
 	var yes bool
 	switch k {
@@ -54,6 +59,36 @@ func (i *imageKeys) key(k, v string) (ok bool, err error) {
 	return true, err
 }
 
+// annotation reads annotation-WHAT[PLATFORM].NAME without its first word.
+func (i *imageKeys) annotation(where, v string) error {
+	what, name, _ := strings.Cut(where, ".")
+	what, platform, ofPlatform := strings.Cut(what, "[")
+	if platform, ok := strings.CutSuffix(platform, "]"); ofPlatform && ok && name != "" && (what == "" || what == "-manifest") {
+		p, err := builder.ParsePlatform(platform)
+		if err != nil {
+			return err
+		}
+		if i.platforms == nil {
+			i.platforms = map[builder.Platform][]string{}
+		}
+		i.platforms[p.OrHost()] = append(i.platforms[p.OrHost()], name+"="+v)
+		return nil
+	}
+	switch {
+	case ofPlatform || name == "":
+	case what == "" || what == "-manifest":
+		i.annotations = append(i.annotations, name+"="+v)
+		return nil
+	case what == "-index":
+		if i.index == nil {
+			i.index = map[string]string{}
+		}
+		i.index[name] = v
+		return nil
+	}
+	return fmt.Errorf("annotation%s: want annotation[-manifest][[PLATFORM]].NAME or annotation-index.NAME", where)
+}
+
 // apply has the image built as an output asks for.
 func (f *buildFlags) apply(i imageKeys) error {
 	if i.docker {
@@ -64,6 +99,25 @@ func (f *buildFlags) apply(i imageKeys) error {
 	}
 	f.o.Output.Rewrite = f.o.Output.Rewrite || i.rewrite
 	f.o.Annotations = append(f.o.Annotations, i.annotations...)
+	for p, list := range i.platforms {
+		if !slices.ContainsFunc(f.o.Platforms, func(q builder.Platform) bool { return q.OrHost() == p }) {
+			return fmt.Errorf("annotation for %s: this build has no image of that platform", p)
+		}
+		if f.o.PlatformAnnotations == nil {
+			f.o.PlatformAnnotations = map[builder.Platform][]string{}
+		}
+		f.o.PlatformAnnotations[p] = append(f.o.PlatformAnnotations[p], list...)
+	}
+	if len(i.index) == 0 {
+		return nil
+	}
+	if len(f.o.Platforms) < 2 && f.o.Manifest == "" {
+		return errors.New("annotation-index needs a list: build for several platforms, or with --manifest")
+	}
+	if f.o.IndexAnnotations == nil {
+		f.o.IndexAnnotations = map[string]string{}
+	}
+	maps.Copy(f.o.IndexAnnotations, i.index)
 	return nil
 }
 
@@ -127,7 +181,7 @@ func parseOutput(text string) (*output, error) {
 		case "force-compression":
 			o.compression.Force, err = strconv.ParseBool(v)
 		case "push-by-digest":
-			err = errors.New("push-by-digest is not supported: an image is pushed to a name")
+			o.byDigest, err = strconv.ParseBool(v)
 		default:
 			var ok bool
 			if ok, err = o.image.key(k, v); !ok {
@@ -162,8 +216,26 @@ func (o *output) check() error {
 		if o.push && o.name == "" || o.dest != "" {
 			return fmt.Errorf("type=%s takes name=NAME", o.kind)
 		}
+		if o.byDigest {
+			return o.checkDigest()
+		}
 	default:
 		return fmt.Errorf("unknown type %q: want local, tar, oci, docker, image, registry or cacheonly", o.kind)
+	}
+	return nil
+}
+
+// checkDigest refuses what contradicts push-by-digest.
+func (o *output) checkDigest() error {
+	if !o.push {
+		return errors.New("push-by-digest needs push=true or type=registry")
+	}
+	full, ok := builder.RegistryName(o.name)
+	if !ok {
+		return fmt.Errorf("push-by-digest: %s is no repository of a registry", o.name)
+	}
+	if strings.ContainsAny(path.Base(o.name), ":@") {
+		return fmt.Errorf("push-by-digest: %s has a tag or digest, which would not be used", full)
 	}
 	return nil
 }
@@ -181,7 +253,7 @@ func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	case "oci", "docker":
 		return o.archive(ctx, s, r)
 	}
-	if o.name != "" {
+	if o.name != "" && !o.byDigest {
 		if err := s.Tag(r.id, o.name); err != nil {
 			return err
 		}
@@ -189,7 +261,15 @@ func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	if !o.push {
 		return nil
 	}
-	_, err := s.Push(ctx, r.id, "docker://"+o.name, builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report})
+	place := "docker://" + o.name
+	if o.byDigest {
+		place += builder.WithoutTag
+	}
+	po := builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report, Written: func(m []byte) { o.pushed = m }}
+	d, err := s.Push(ctx, r.id, place, po)
+	if err == nil && o.byDigest && o.report != nil {
+		fmt.Fprintf(o.report, "Pushed %s@%s\n", o.name, d)
+	}
 	return err
 }
 
@@ -269,19 +349,23 @@ func (o *output) toFile(f func(io.Writer) error) (err error) {
 	return err
 }
 
-// writeMetadata writes --metadata-file (cli.md §11.6).
-func writeMetadata(ctx context.Context, file string, img *builder.Image) error {
-	raw, kind, err := img.Manifest(ctx)
+// writeMetadata writes --metadata-file (cli.md §11.6). pushed is the manifest of what has no other name than its digest in a registry, where
+// layers are compressed; it is empty for the image in local storage.
+func writeMetadata(ctx context.Context, file string, img *builder.Image, pushed []byte) error {
+	done, err := img.Committed(ctx)
+	if len(pushed) > 0 {
+		done, err = builder.DescribeManifest(pushed)
+	}
 	if err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(map[string]any{
-		"containerimage.config.digest": "sha256:" + img.ID(),
-		"containerimage.digest":        img.Digest(),
-		"containerimage.descriptor":    map[string]any{"mediaType": kind, "digest": img.Digest(), "size": len(raw)},
-	}, "", "  ")
+	line, err := done.Metadata()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, append(text, '\n'), 0o644)
+	var text bytes.Buffer
+	if err := json.Indent(&text, append(line, '\n'), "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text.Bytes(), 0o644)
 }
