@@ -27,6 +27,8 @@ type blobDest struct {
 	plain bool
 	// from is the source's repository when that is a registry as well.
 	from reference.Named
+	// places are repositories that images of a list are in.
+	places []string
 
 	mu        sync.Mutex
 	manifests [][]byte // as written
@@ -89,6 +91,9 @@ func (w *blobWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, ca
 	if alg := algorithmOf(info); !canSubstitute || alg != "" {
 		if canSubstitute && w.d.format != "" && alg != w.d.format {
 			return false, types.BlobInfo{}, nil
+		}
+		if alg != "" && len(w.d.places) > 0 {
+			cache = w.d.known(info.Digest, alg, w.d.places)
 		}
 		return w.ImageDestination.TryReusingBlob(ctx, info, cache, canSubstitute)
 	}

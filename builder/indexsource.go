@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
+	"github.com/containers/image/v5/docker"
 	cmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
@@ -24,6 +26,19 @@ type indexRef struct {
 func (s *Store) indexRef(x *Index) (types.ImageReference, error) {
 	ref, err := s.storageRef(x.rec.ID)
 	return indexRef{ref, x}, err
+}
+
+// repositories are those in registries that images of the list are in.
+func (x *Index) repositories() []string {
+	var list []string
+	for _, place := range x.where {
+		ref, err := parseTransport(place)
+		if err == nil && ref != nil && ref.Transport().Name() == docker.Transport.Name() {
+			list = append(list, ref.DockerReference().Name())
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // NewImageSource opens the list. sys must not hold credentials meant for one registry.

@@ -270,11 +270,11 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 		return nil, err
 	}
 	to, from, done := s.unpacking(dest, src, o.Registry)
-	defer done()
 	var resolved types.ImageReference
 	raw, err := s.transfer(ctx, to, from, o.Registry, copy.Options{
 		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
 	})
+	done(err)
 	if err != nil {
 		return nil, err
 	}

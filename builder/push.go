@@ -161,7 +161,11 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 		dest = reg
 	}
 	undo := removeNew(dest)
-	raw, err := s.transfer(ctx, dest, src, o.Registry, co)
+	var raw []byte
+	err = s.complete(dest, func(to types.ImageReference) (err error) {
+		raw, err = s.transfer(ctx, to, src, o.Registry, co)
+		return err
+	})
 	if err != nil && strings.Contains(err.Error(), "Would invalidate signatures") {
 		err = fmt.Errorf("%w: push without the image's signatures (--remove-signatures)", err)
 	}
@@ -210,6 +214,9 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsig
 		return d.ifPlain()
 	}
 	format := co.ForceManifestMIMEType
+	if x, ok := src.(indexRef); ok {
+		d.places = x.x.repositories()
+	}
 	if dr, ok := src.(*draft); ok {
 		format = cmp.Or(format, dr.blobs.MediaType)
 	} else {

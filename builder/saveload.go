@@ -33,12 +33,8 @@ func (s *Store) Save(ctx context.Context, images []string, file, format string, 
 	return fmt.Errorf("unknown archive format %q: docker-archive or oci-archive", format)
 }
 
-func (s *Store) saveDocker(ctx context.Context, images []string, file string, report io.Writer) (err error) {
-	type chosen struct {
-		img  *Image
-		name string
-	}
-	var all []chosen
+func (s *Store) saveDocker(ctx context.Context, images []string, file string, report io.Writer) error {
+	var all []saved
 	for _, name := range images { // before anything is written
 		rec, err := s.findImage(name)
 		if err != nil {
@@ -50,16 +46,30 @@ func (s *Store) saveDocker(ctx context.Context, images []string, file string, re
 				return err
 			}
 		}
-		all = append(all, chosen{img, bestName(rec, name)})
+		all = append(all, saved{img, bestName(rec, name)})
 	}
-	w, err := dockerarchive.NewWriter(&s.sys, file)
+	err := s.completeFile(file, func(file string) error { return s.writeDocker(ctx, all, file, report) })
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	return nil
+}
+
+// A saved image is one in an archive under a name, "" for none.
+type saved struct {
+	img  *Image
+	name string
+}
+
+func (s *Store) writeDocker(ctx context.Context, all []saved, file string, report io.Writer) (err error) {
+	w, err := dockerarchive.NewWriter(&s.sys, file)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	for _, c := range all {
 		if err := s.saveOne(ctx, w, c.img, c.name, report); err != nil {
-			return fmt.Errorf("writing %s: %w", file, err)
+			return err
 		}
 	}
 	return nil

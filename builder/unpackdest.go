@@ -2,8 +2,10 @@ package builder
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -39,7 +41,10 @@ type unpackDest struct {
 
 	mu     sync.Mutex
 	order  []digest.Digest // the image's layers as blobs, the lowest first
-	ids    []string        // those of them that are in storage
+	sizes  map[digest.Digest]int64
+	config []byte
+	ids    []string // those of them that are in storage
+	made   []string // what was not there before, in order
 	blobs  map[digest.Digest]arrived
 	staged map[digest.Digest]*layer.Staged
 }
@@ -50,21 +55,29 @@ type arrived struct {
 	size   int64 // of the blob, in bytes
 }
 
-// unpacking returns what to copy from and to instead, and a function to call in the end. Where the library can do what this
+// unpacking returns what to copy from and to instead, and a function to call in the end with the error of the copy. Where the library can do what this
 // cannot it is left alone: partial pulls, decryption, sigstore's signatures (a foreign destination gets only OpenPGP's).
-func (s *Store) unpacking(dest, src types.ImageReference, r Registry) (to, from types.ImageReference, done func()) {
+func (s *Store) unpacking(dest, src types.ImageReference, r Registry) (to, from types.ImageReference, done func(error)) {
 	if r.BlobCache != "" || len(r.DecryptionKeys) > 0 || !layer.Unpackable(s.st) || s.st.PullOptions()["enable_partial_images"] == "true" ||
 		!r.RemoveSignatures && s.attachments() {
-		return dest, src, func() {}
+		return dest, src, func(error) {}
 	}
 	d := &unpackDest{ImageReference: dest, s: s, blobs: map[digest.Digest]arrived{}, staged: map[digest.Digest]*layer.Staged{}}
 	return d, &unpackSource{src, d}, d.drop
 }
 
-// drop removes what arrived and was not needed.
-func (d *unpackDest) drop() {
+// drop removes what arrived and was not needed, and the layers of an image that was refused in the end. What a broken connection left is kept:
+// the next attempt goes on from there.
+func (d *unpackDest) drop(failed error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if failed != nil && !transient(failed) && !errors.Is(failed, context.Canceled) {
+		for _, id := range slices.Backward(d.made) {
+			if d.s.st.DeleteLayer(id) != nil {
+				break // somebody uses it by now, or it is gone
+			}
+		}
+	}
 	for blob, l := range d.staged {
 		delete(d.staged, blob)
 		if err := l.Drop(); err != nil {
@@ -84,13 +97,16 @@ func (d *unpackDest) sees(raw []byte) {
 		return // the copy fails for that
 	}
 	var order []digest.Digest
+	sizes := map[digest.Digest]int64{}
 	for _, l := range m.LayerInfos() {
 		if !l.EmptyLayer {
 			order = append(order, l.Digest)
+			sizes[l.Digest] = l.Size
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.sizes = sizes
 	if !slices.Equal(order, d.order) {
 		d.order, d.ids = order, nil
 	}
@@ -147,7 +163,11 @@ func (d *unpackDest) store(ctx context.Context, parent string, blob, diffID dige
 		}
 	}
 	delete(d.staged, blob)
-	return l.Store(parent, blob)
+	id, err := l.Store(parent, blob)
+	if err == nil {
+		d.made = append(d.made, id)
+	}
+	return id, err
 }
 
 // again unpacks what a layer of storage has.
@@ -222,9 +242,17 @@ func (w *unpackWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, 
 // PutBlob unpacks a layer. The stream's end verifies its digest: only then is the layer added.
 func (w *unpackWriter) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
 	if isConfig {
-		return w.ImageDestination.PutBlob(ctx, stream, info, cache, isConfig)
+		var config bytes.Buffer
+		got, err := w.ImageDestination.PutBlob(ctx, io.TeeReader(stream, &config), info, cache, isConfig)
+		w.d.mu.Lock()
+		defer w.d.mu.Unlock()
+		w.d.config = config.Bytes()
+		return got, err
 	}
-	blob := &counted{r: stream}
+	if size, ok := w.d.promised(info.Digest); ok {
+		info.Size = size // the library believes the length that the answer was announced with
+	}
+	blob := &counted{r: stream, most: info.Size}
 	if info.Digest == "" {
 		blob.sum = sha256.New()
 	}
@@ -240,6 +268,14 @@ func (w *unpackWriter) PutBlob(ctx context.Context, stream io.Reader, info types
 	}
 	cache.RecordDigestUncompressedPair(info.Digest, l.DiffID)
 	return types.BlobInfo{Digest: info.Digest, Size: blob.n}, w.d.add(ctx, info.Digest, arrived{l.DiffID, blob.n}, l)
+}
+
+// promised is the size that the manifest gives for a blob, in bytes; the oldest manifests give none.
+func (d *unpackDest) promised(blob digest.Digest) (int64, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size, ok := d.sizes[blob]
+	return size, ok && size >= 0
 }
 
 // unpack reads a blob to its end.
@@ -274,11 +310,27 @@ func decompress(blob io.Reader) (io.ReadCloser, error) {
 	return open(blob)
 }
 
+// agree fails if the configuration tells of other layers than the manifest does. Their digests the library compares, but not their number.
+func (d *unpackDest) agree() error {
+	var config struct {
+		RootFS struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if json.Unmarshal(d.config, &config) != nil || len(config.RootFS.DiffIDs) == 0 || len(config.RootFS.DiffIDs) == len(d.order) {
+		return nil // an artifact's configuration may be anything
+	}
+	return fmt.Errorf("the image has %d layers, its configuration tells of %d", len(d.order), len(config.RootFS.DiffIDs))
+}
+
 // PutManifest tells the library of the layers, which are in storage by now.
 func (w *unpackWriter) PutManifest(ctx context.Context, raw []byte, instance *digest.Digest) error {
 	w.d.sees(raw)
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
+	if err := w.d.agree(); err != nil {
+		return err
+	}
 	if err := w.d.advance(ctx); err != nil {
 		return err
 	}
@@ -295,17 +347,22 @@ func (w *unpackWriter) PutManifest(ctx context.Context, raw []byte, instance *di
 	return w.ImageDestination.PutManifest(ctx, raw, instance)
 }
 
-// A counted reader counts and, if sum is set, hashes what is read.
+// A counted reader counts and, if sum is set, hashes what is read. It fails when there is more than most, unless that is negative: a
+// registry must not keep us reading for ever.
 type counted struct {
-	r   io.Reader
-	n   int64
-	sum hash.Hash
+	r    io.Reader
+	n    int64
+	most int64
+	sum  hash.Hash
 }
 
 // Read implements io.Reader.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if c.most >= 0 && c.n > c.most {
+		return 0, istorage.ErrBlobSizeMismatch
+	}
 	if c.sum != nil {
 		c.sum.Write(p[:n])
 	}

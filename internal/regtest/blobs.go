@@ -106,7 +106,9 @@ func (r *Registry) receive(w http.ResponseWriter, req *http.Request, u *upload) 
 			return false
 		}
 	}
-	body, err := io.ReadAll(req.Body)
+	var body []byte
+	var err error
+	r.unlocked(func() { body, err = io.ReadAll(req.Body) })
 	r.stats.BytesReceived += int64(len(body))
 	if err != nil {
 		fail(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", err.Error())
@@ -144,6 +146,14 @@ func created(w http.ResponseWriter, repo, kind, digest string) {
 
 // send writes a body and counts it.
 func (r *Registry) send(w http.ResponseWriter, body []byte) {
-	n, _ := w.Write(body) // a client that goes away is its own affair
+	var n int
+	r.unlocked(func() { n, _ = w.Write(body) }) // a client that goes away is its own affair
 	r.stats.BytesSent += int64(n)
+}
+
+// unlocked lets others be served while f waits for a client, which may be copying from here to here.
+func (r *Registry) unlocked(f func()) {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	f()
 }

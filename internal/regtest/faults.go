@@ -21,6 +21,8 @@ const (
 	WrongContent Fault = "digest"   // one byte of the body is another
 	Unauthorized Fault = "401"      // as if the credentials were not, or no longer, good
 	Slow         Fault = "slow"     // the body comes in pieces, over half a second
+	Endless      Fault = "endless"  // the body goes on with zeros, up to a gigabyte
+	Redirect     Fault = "redirect" // to the same path of another host, where everybody is let in
 )
 
 // injected is a fault and how often it is still to happen.
@@ -33,7 +35,7 @@ type injected struct {
 // Inject makes the next n requests of a method whose path contains text go wrong.
 func (r *Registry) Inject(f Fault, method, text string, n int) error {
 	switch f {
-	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized, Slow:
+	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized, Slow, Endless, Redirect:
 	default:
 		return fmt.Errorf("no fault %q", f)
 	}
@@ -55,8 +57,17 @@ func (r *Registry) next(req *http.Request) Fault {
 }
 
 // misbehave answers a request for a fault. It returns a writer to go on with, nil if the answer has been given.
-func misbehave(w http.ResponseWriter, f Fault) http.ResponseWriter {
+func misbehave(w http.ResponseWriter, req *http.Request, f Fault) http.ResponseWriter {
 	switch f {
+	case Redirect:
+		to := *req.URL
+		_, port, _ := strings.Cut(req.Host, ":")
+		to.Scheme, to.Host = "http", elsewhere+port
+		if req.TLS != nil {
+			to.Scheme = "https"
+		}
+		http.Redirect(w, req, to.String(), http.StatusTemporaryRedirect)
+		return nil
 	case ServerError:
 		fail(w, http.StatusInternalServerError, "UNKNOWN", "something went wrong")
 	case Busy:
@@ -67,7 +78,7 @@ func misbehave(w http.ResponseWriter, f Fault) http.ResponseWriter {
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 	case Reset:
 		reset(w)
-	case Truncate, WrongContent, Slow:
+	case Truncate, WrongContent, Slow, Endless:
 		return &badBody{w, f}
 	default:
 		return w
@@ -100,14 +111,39 @@ func (b *badBody) Write(body []byte) (int, error) {
 		_ = http.NewResponseController(b.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	if b.fault == Slow {
+	switch b.fault {
+	case Slow:
 		return b.dribble(body)
+	case Endless:
+		return b.goOn(body)
 	}
 	damaged := append([]byte(nil), body...)
 	if len(damaged) > 0 {
 		damaged[len(damaged)/2] ^= 0xff
 	}
 	return b.ResponseWriter.Write(damaged)
+}
+
+// elsewhere begins the host that requests are redirected to: this one under a name that clients must take for another's.
+const elsewhere = "localhost:"
+
+// WriteHeader announces a body without an end.
+func (b *badBody) WriteHeader(status int) {
+	if b.fault == Endless {
+		b.Header().Del("Content-Length")
+	}
+	b.ResponseWriter.WriteHeader(status)
+}
+
+// goOn writes the body, and zeros until the client has enough.
+func (b *badBody) goOn(body []byte) (int, error) {
+	b.Header().Del("Content-Length")
+	n, err := b.ResponseWriter.Write(body)
+	zeros := make([]byte, 1<<20)
+	for i := 0; err == nil && i < 1<<10; i++ {
+		_, err = b.ResponseWriter.Write(zeros)
+	}
+	return n, err
 }
 
 // dribble writes the body in ten pieces with pauses between them.

@@ -63,6 +63,8 @@ type Stats struct {
 	BytesReceived   int64 `json:"bytesReceived"`
 	BytesSent       int64 `json:"bytesSent"`
 	Unauthenticated int   `json:"unauthenticated"`
+	Redirected      int   `json:"redirected"` // requests that came here as to another host
+	Leaked          int   `json:"leaked"`     // those of them that had credentials
 }
 
 // Start runs a registry on a free loopback port. The caller calls Close.
@@ -118,6 +120,18 @@ func (r *Registry) Tags(repo string) map[string]string {
 	return tags
 }
 
+// Put stores a manifest under a tag and the blobs with it, none of which has to make sense, and returns the manifest's digest.
+func (r *Registry) Put(repo, tag, mediaType string, body []byte, blobs ...[]byte) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp, d := r.repo(repo, true), digestOf(body)
+	for _, b := range blobs {
+		rp.blobs[digestOf(b)] = b
+	}
+	rp.manifests[d], rp.tags[tag] = manifest{mediaType, body}, d
+	return d
+}
+
 // Corrupt changes one byte of a stored blob, so that a test can see a client
 // refuse it. It reports whether the blob was there.
 func (r *Registry) Corrupt(repo, digest string) bool {
@@ -140,12 +154,18 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	defer r.mu.Unlock()
 	r.stats.Requests++
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	if f := r.next(req); f != "" {
-		if w = misbehave(w, f); w == nil {
+	moved := strings.HasPrefix(req.Host, elsewhere)
+	if f := r.next(req); f != "" && !moved {
+		if w = misbehave(w, req, f); w == nil {
 			return
 		}
 	}
-	if !r.allowed(req) {
+	if moved {
+		r.stats.Redirected++
+		if req.Header.Get("Authorization") != "" {
+			r.stats.Leaked++
+		}
+	} else if !r.allowed(req) {
 		r.stats.Unauthenticated++
 		w.Header().Set("WWW-Authenticate", `Basic realm="regtest"`)
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
