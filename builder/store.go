@@ -84,7 +84,7 @@ func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
 		so.GraphDriverOptions = append(so.GraphDriverOptions, "overlay.skip_mount_home=true")
 	}
 	st, err := storage.GetStore(so)
-	if o.Driver != "" || so.GraphDriverName != "overlay" || !errors.Is(err, graphdriver.ErrNotSupported) && !errors.Is(err, graphdriver.ErrPrerequisites) && !errors.Is(err, graphdriver.ErrIncompatibleFS) {
+	if err == nil || o.Driver != "" || so.GraphDriverName != "overlay" || !impossible(err) {
 		return st, err
 	}
 	so.GraphDriverName = "vfs"
@@ -93,6 +93,16 @@ func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
 		o.Log.Warn("overlay cannot be used here: with vfs each layer is a whole copy, which takes time and space", "storage", so.GraphRoot, "error", err)
 	}
 	return storage.GetStore(so)
+}
+
+// impossible tells whether a driver cannot work here, by the error of its start. Storage remembers that for the next start, as text.
+func impossible(err error) bool {
+	for _, why := range []error{graphdriver.ErrNotSupported, graphdriver.ErrPrerequisites, graphdriver.ErrIncompatibleFS} {
+		if errors.Is(err, why) || strings.Contains(err.Error(), why.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // storage returns the library's options, storage.conf's or the built-in defaults, under what o says, and the default maps of new containers.

@@ -26,8 +26,8 @@ func newInfoCmd(g *globals) *cobra.Command {
 		}
 		if host, ok := info["host"].(map[string]any); ok {
 			host["UserNamespace"] = userns.Current().String()
-			if why := userns.Why(); why != "" {
-				host["UserNamespaceRefused"] = why
+			if why := userns.Why(); why != "" { // a container's root may be on this rung, too
+				host["UserNamespace"], host["UserNamespaceRefused"] = userns.None.String(), why
 			}
 		}
 		if debug {

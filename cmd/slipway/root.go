@@ -160,6 +160,7 @@ func entries() []entry {
 		{"rm delete", containers, newRmCmd},
 		{"run", containers, newRunCmd},
 		{"umount unmount", containers, newUmountCmd},
+		{"doctor", system, newDoctorCmd},
 		{"info", system, newInfoCmd},
 		{"prune", system, newPruneCmd},
 		{"system", system, newSystemCmd},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -32,6 +33,8 @@ type Pod struct {
 	Env     []string
 	// Root replaces the machine's root directory, with that of an image.
 	Root string
+	// AsRoot makes it a container as Docker runs one by default: root, with the capabilities of that.
+	AsRoot bool
 }
 
 // A Volume is a directory or file of the machine that a pod sees at a path of its own.
@@ -86,13 +89,19 @@ func (p Pod) spec(filter []byte, argv []string) map[string]any {
 		}
 		mounts = append(mounts, mount(v.At, "bind", v.From, "rbind", access))
 	}
-	none := []string{}
+	user, caps := m{"uid": PodUID, "gid": 0}, []string{}
+	if p.AsRoot {
+		user["uid"] = 0
+		for _, c := range strings.Fields("CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE") {
+			caps = append(caps, "CAP_"+c)
+		}
+	}
 	return m{
 		"ociVersion": "1.0.2", "root": m{"path": "rootfs", "readonly": true}, "hostname": "pod", "mounts": mounts,
 		"process": m{
-			"terminal": false, "user": m{"uid": PodUID, "gid": 0}, "args": argv, "cwd": p.Dir, "noNewPrivileges": true,
+			"terminal": false, "user": user, "args": argv, "cwd": p.Dir, "noNewPrivileges": true,
 			"env":          append([]string{"HOME=/"}, p.Env...),
-			"capabilities": m{"bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none},
+			"capabilities": m{"bounding": caps, "effective": caps, "inheritable": []string{}, "permitted": caps, "ambient": []string{}},
 		},
 		"linux": m{
 			"namespaces":    []m{{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}},
@@ -103,13 +112,17 @@ func (p Pod) spec(filter []byte, argv []string) map[string]any {
 	}
 }
 
-// pod is "pod A|O|C PROGRAM [ARG…]": runs a program in a simulated pod that owns $WORK.
+// pod is "pod A|O|C|docker PROGRAM [ARG…]": runs a program in a simulated pod, or as Docker does by default, that owns $WORK.
 func (h *Harness) pod(ts *testscript.TestScript, args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: pod A|O|C PROGRAM [ARG…]")
+		return errors.New("usage: pod A|O|C|docker PROGRAM [ARG…]")
 	}
-	work := ts.Getenv("WORK")
-	if err := give(work, PodUID, 0); err != nil {
+	work, uid := ts.Getenv("WORK"), PodUID
+	p := Pod{Filter: args[0], Dir: work, ReadOnly: []string{filepath.Dir(h.Bin)}}
+	if args[0] == "docker" {
+		uid, p.Filter, p.AsRoot = 0, "C", true
+	}
+	if err := give(work, uid, 0); err != nil {
 		return err
 	}
 	bundle, err := os.MkdirTemp(h.Dir, "pod")
@@ -117,7 +130,6 @@ func (h *Harness) pod(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(bundle)
-	p := Pod{Filter: args[0], Dir: work, ReadOnly: []string{filepath.Dir(h.Bin)}}
 	for _, name := range []string{"PATH", "WORK", "SLIPWAY_ROOT", "SLIPWAY_RUNROOT", "REGISTRY"} {
 		if v := ts.Getenv(name); v != "" {
 			p.Env = append(p.Env, name+"="+v)
