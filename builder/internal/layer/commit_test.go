@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
@@ -174,6 +175,30 @@ func acceptable(t *testing.T, b []byte) {
 }
 
 // A directory that takes the place of another hides what that held.
+// A file of the base that gets a further name is in the layer under both, one file, whichever way the driver tells what changed.
+func TestFurtherName(t *testing.T) {
+	eachVariant(t, func(t *testing.T, st storage.Store, move bool) {
+		rw, _ := work(t, st, "", func(t testing.TB, root string) {
+			must(t, os.Mkdir(filepath.Join(root, "a"), 0o755), os.Mkdir(filepath.Join(root, "b"), 0o755))
+			write(t, filepath.Join(root, "a/file"), "x")
+			write(t, filepath.Join(root, "b/other"), "y")
+		})
+		base := mustCommit(t, st, rw, "", Options{Move: true})
+		rw, _ = work(t, st, base.ID, func(t testing.TB, root string) {
+			must(t, os.Link(filepath.Join(root, "a/file"), filepath.Join(root, "b/further")))
+		})
+		var got []string
+		for _, h := range entries(t, verify(t, st, base.ID, mustCommit(t, st, rw, base.ID, Options{Move: move}))) {
+			if h.Typeflag != tar.TypeDir {
+				got = append(got, fmt.Sprintf("%c %s %s", h.Typeflag, h.Name, h.Linkname))
+			}
+		}
+		if want := []string{"0 a/file ", "1 b/further a/file"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
 func TestReplacedDirectory(t *testing.T) {
 	for _, v := range variants {
 		t.Run(fmt.Sprintf("%s move=%v", v.driver, v.move), func(t *testing.T) {

@@ -59,7 +59,8 @@ func (w *walker) hides(d *dir) (bool, error) {
 }
 
 // unchanged tells whether the base has the same file, for drivers whose layers are whole trees. Like
-// those drivers' own comparison it believes size and time: reading every file would take too long.
+// those drivers' own comparison it believes size and time: reading every file would take too long. A file that has got a further
+// name is not the same: without its first one the new name would be another file (dockerfile.md §19.19).
 func (w *walker) unchanged(n *node) (bool, error) {
 	if w.mode != changed {
 		return false, nil
@@ -68,7 +69,7 @@ func (w *walker) unchanged(n *node) (bool, error) {
 	if old == nil || err != nil {
 		return false, err
 	}
-	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && n.rdev == old.rdev && n.link == old.link &&
+	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && n.rdev == old.rdev && n.link == old.link && n.st.Nlink <= old.st.Nlink &&
 		n.st.Mtim == old.st.Mtim && (n.kind() != unix.S_IFREG || n.st.Size == old.st.Size) && sameAttrs(n.attrs, old.attrs), nil
 }
 
