@@ -287,6 +287,19 @@ func (s *Store) sweepNotes() error {
 	return nil
 }
 
+// LayerSizes are the bytes of all layers, of images and of the cache, by ID.
+func (s *Store) LayerSizes() (map[string]int64, error) {
+	layers, err := s.st.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("listing layers: %w", err)
+	}
+	sizes := map[string]int64{}
+	for i := range layers {
+		sizes[layers[i].ID] = max(layers[i].UncompressedSize, 0) // -1 is unknown
+	}
+	return sizes, nil
+}
+
 // pruneSeldom bounds how often the automatic limit is looked at.
 const pruneSeldom = time.Hour
 

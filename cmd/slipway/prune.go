@@ -46,12 +46,25 @@ func newPruneCmd(g *globals) *cobra.Command {
 			return errors.New("--older-than and --keep-size are for cached steps: they can not be used with --all or --force")
 		}
 		var freed pruned
-		err := freed.cache(ctx, s, limit) // first: it is refused while a build runs
+		before, err := s.LayerSizes()
+		if err != nil {
+			return err
+		}
+		err = freed.cache(ctx, s, limit) // first: it is refused while a build runs
 		if err == nil && limit.All {
 			err = errors.Join(g.pruneImages(ctx, s, all, force), freed.cache(ctx, s, limit)) // what the images stood on
 		}
 		if errors.Is(err, builder.ErrInUse) {
 			return err // nothing was deleted
+		}
+		after, lerr := s.LayerSizes()
+		if lerr != nil {
+			return errors.Join(err, lerr)
+		}
+		for id, size := range before { // of steps, of images, and of bases that only steps stood on
+			if _, there := after[id]; !there {
+				freed.bytes += size
+			}
 		}
 		fmt.Fprintf(g.err, "Deleted %d cached steps; %s freed\n", freed.steps, units.HumanSize(float64(freed.bytes)))
 		return err
@@ -59,7 +72,7 @@ func newPruneCmd(g *globals) *cobra.Command {
 	return cmd
 }
 
-// pruned counts what was deleted.
+// pruned counts what was deleted: steps, and bytes of cache mounts.
 type pruned struct {
 	steps int
 	bytes int64
@@ -69,9 +82,6 @@ type pruned struct {
 func (p *pruned) cache(ctx context.Context, s *builder.Store, limit builder.CacheLimit) error {
 	steps, err := s.PruneCache(ctx, limit)
 	p.steps += len(steps)
-	for _, step := range steps {
-		p.bytes += step.Size
-	}
 	if err != nil || !limit.All {
 		return err
 	}
