@@ -80,7 +80,12 @@ func run(n int, check bool, file, only string) error {
 			return err
 		}
 	}
-	more, err := measureOneID(selected(oneIDRows(), only), n, h)
+	more, err := measureBuildKit(selected(buildKitRows(), only), n, ours, h)
+	if err != nil {
+		return err
+	}
+	results = append(results, more...)
+	more, err = measureOneID(selected(oneIDRows(), only), n, h)
 	if err != nil {
 		return err
 	}
@@ -140,6 +145,7 @@ type tool struct {
 	program string
 	dir     string
 	env     []string
+	daemons *harness.Docker // that do the work, nil for a program that does it itself
 }
 
 // prepare makes a tool's directory, an empty store, and one with the images "base" and "big": base and the file "mixed".

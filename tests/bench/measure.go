@@ -22,8 +22,15 @@ type cost struct {
 // kernel adds up what the shell and all its descendants used, as far as they were
 // waited for.
 func (t *tool) run(script string, repeat int) (cost, error) {
-	script = fmt.Sprintf("tool() { %s --root \"$STORE\" --runroot \"$STORE-run\" \"$@\"; }\n"+
-		"for round in $(seq %d); do\n%s\ndone", t.program, repeat, script)
+	place := "--root \"$STORE\" --runroot \"$STORE-run\""
+	if t.daemons != nil {
+		place = ""
+	}
+	script = fmt.Sprintf("tool() { %s %s \"$@\"; }\nfor round in $(seq %d); do\n%s\ndone", t.program, place, repeat, script)
+	before, err := t.background()
+	if err != nil {
+		return cost{}, err
+	}
 	var output bytes.Buffer
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -43,15 +50,28 @@ func (t *tool) run(script string, repeat int) (cost, error) {
 	if _, err := fmt.Fscan(r, &peak); err != nil {
 		return cost{}, fmt.Errorf("reading the peak of memory: %w", err)
 	}
+	after, err := t.background()
+	if err != nil {
+		return cost{}, err
+	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	seconds := func(v syscall.Timeval) float64 { return float64(v.Sec) + float64(v.Usec)/1e6 }
 	times := float64(repeat)
 	return cost{
-		cpu:     (seconds(usage.Utime) + seconds(usage.Stime)) / times,
+		cpu:     (seconds(usage.Utime) + seconds(usage.Stime) + after - before) / times,
 		wall:    wall / times,
 		memory:  float64(peak) / 1024,
 		written: float64(usage.Oublock) * 512 / 1e6 / times,
 	}, nil
+}
+
+// background is the CPU time that the tool's daemons have used, in seconds.
+func (t *tool) background() (float64, error) {
+	if t.daemons == nil {
+		return 0, nil
+	}
+	used, err := t.daemons.CPU()
+	return used.Seconds(), err
 }
 
 // launcher is the first argument of a bench that only starts a script. The kernel counts the size of who starts a program as the program's own

@@ -2,16 +2,11 @@ package conformance
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/slipway-build/slipway/tests/harness"
 )
@@ -19,20 +14,21 @@ import (
 // docker is `docker build` with BuildKit, through a daemon: the one that DOCKER_HOST names, or one of its own where dockerd and
 // containerd are installed. Some Dockerfiles end Debian's daemon: it is started again for the next case.
 type docker struct {
-	t    *testing.T
-	cli  string
-	own  func() error // starts the daemon, nil for a given one
-	sock string
+	t   *testing.T
+	cli string
+	own *harness.Docker // nil for a daemon that is given
 }
 
 func (d *docker) prepare(t *testing.T, l *lab) error {
 	d.t, d.cli = t, "docker"
 	host := os.Getenv("DOCKER_HOST")
 	if host == "" {
-		if err := d.start(l.store); err != nil {
-			return err
+		own, err := harness.StartDocker(filepath.Join(l.store.Dir, "docker"))
+		if err != nil {
+			return fmt.Errorf("%w; or DOCKER_HOST names a daemon", err)
 		}
-		host = "unix://" + d.sock
+		t.Cleanup(own.Stop)
+		d.own, d.cli, host = own, own.CLI, own.Host
 	}
 	l.store.Extra = append(l.store.Extra, "DOCKER_HOST="+host, "DOCKER_BUILDKIT=1", "BUILDKIT_PROGRESS=plain")
 	return d.load(l, "base")
@@ -48,8 +44,8 @@ func (d *docker) load(l *lab, name string) error {
 }
 
 func (d *docker) command(_ *lab, c *testcase, context string) []string {
-	if d.own != nil && !answers(d.sock) {
-		if err := d.own(); err != nil {
+	if d.own != nil {
+		if err := d.own.Revive(); err != nil {
 			d.t.Fatal(err)
 		}
 	}
@@ -102,76 +98,4 @@ func (d *docker) leaves() []string { return nil }
 
 func (d *docker) version(l *lab) string {
 	return l.store.Run(d.cli, "version", "--format", "{{.Server.Version}}")
-}
-
-// start starts containerd and dockerd with all that is theirs below the store's directory; they touch no network. They stop
-// with the test.
-func (d *docker) start(s *harness.Store) error {
-	dockerd, err1 := exec.LookPath("dockerd")
-	containerd, err2 := exec.LookPath("containerd")
-	if err := errors.Join(err1, err2); err != nil {
-		return fmt.Errorf("%w (Debian's docker.io and containerd are the peer; or DOCKER_HOST names a daemon)", err)
-	}
-	if near := filepath.Join(filepath.Dir(dockerd), "../bin/docker"); isFile(near) { // another docker may come first in PATH
-		d.cli = near
-	}
-	dir := filepath.Join(s.Dir, "docker")
-	conf := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
-		dir+"/containerd", dir+"/state", dir+"/c.sock")
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(dir+"/containerd.toml", []byte(conf), 0o600)); err != nil {
-		return err
-	}
-	if err := d.daemon(s, dir+"/c.sock", containerd, "--config", dir+"/containerd.toml"); err != nil {
-		return err
-	}
-	d.sock = dir + "/d.sock"
-	d.own = func() error {
-		return d.daemon(s, d.sock, dockerd, "--containerd", dir+"/c.sock", "--data-root", dir+"/data", "--exec-root", dir+"/exec",
-			"-H", "unix://"+d.sock, "--pidfile", dir+"/d.pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
-			"--ip-forward=false", "--ip-masq=false", "--storage-driver", "overlay2")
-	}
-	return d.own()
-}
-
-// daemon starts a program and waits until its socket answers.
-func (d *docker) daemon(s *harness.Store, socket string, argv ...string) error {
-	out, err := os.Create(socket + ".log")
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	cmd := s.Command(argv...)
-	cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(argv[0])+":"+filepath.Join(filepath.Dir(argv[0]), "../bin")+":"+os.Getenv("PATH"))
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	d.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-	})
-	for range 600 {
-		if answers(socket) {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	text, _ := os.ReadFile(out.Name())
-	return fmt.Errorf("%s does not answer: %s", argv[0], text)
-}
-
-func answers(socket string) bool {
-	c, err := net.Dial("unix", socket)
-	if err != nil {
-		return false
-	}
-	return c.Close() == nil
-}
-
-func isFile(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular()
 }
