@@ -1,5 +1,5 @@
-// Command bench measures Slipway beside Debian's buildah, in the same run and on
-// the same machine, and prints for each operation ours, the peer's and the ratio.
+// Command bench measures Slipway beside Debian's buildah, some builds beside docker's
+// BuildKit where that is installed, in the same run and on the same machine, and prints for each operation ours, the peer's and the ratio.
 //
 //	go run ./tests/bench [-n 5] [-only text] [-check] [-write docs/benchmarks.md]
 //

@@ -52,7 +52,8 @@ process, bytes written to disk. Ratios are ours to the peer's; below 1 is better
 		}
 	}
 	b.WriteString("\nThe script of 14 commands is: from, copy, config five times, run five times, commit, rm. The peer runs commands\n" +
-		"through runc, its default; ours through the built-in runner, its default.\n")
+		"through runc, its default; ours through the built-in runner, its default.\n" +
+		"In rows that say so the peer is `docker build` with BuildKit: its CPU time is that of the client, dockerd, containerd and all they started.\n")
 	return b.String()
 }
 
