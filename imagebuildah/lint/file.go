@@ -13,7 +13,7 @@ import (
 // file applies the rules that look at lines.
 func (c *checker) file(res *parser.Result) {
 	for _, w := range res.Warnings {
-		if w.Location != nil && w.Short == linter.RuleNoEmptyContinuation.Format() || strings.HasPrefix(w.Short, "Empty continuation") {
+		if w.Location != nil && (w.Short == linter.RuleNoEmptyContinuation.Format() || strings.HasPrefix(w.Short, "Empty continuation")) {
 			c.say(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
 		}
 	}
