@@ -57,5 +57,5 @@ func httpClient(r Registry) (*http.Client, error) {
 		}
 	}
 	transport.TLSClientConfig = config
-	return &http.Client{Transport: transport}, nil
+	return &http.Client{Transport: transport, CheckRedirect: source.Redirect}, nil
 }

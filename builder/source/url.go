@@ -21,7 +21,7 @@ type URLOptions struct {
 	Checksum digest.Digest
 	// Known, if not nil, is what was fetched before: opening is [ErrUnchanged] if the server has that still.
 	Known *Known
-	// Client fetches; nil is http.DefaultClient.
+	// Client fetches; nil is one like http.DefaultClient, but for Redirect.
 	Client *http.Client
 	// Retry calls a function until it succeeds or there is no sense in it; nil calls it once.
 	Retry func(context.Context, func() error) error
@@ -63,6 +63,16 @@ func (k *Known) condition(h http.Header) {
 	}
 }
 
+// Redirect is what a client does about a redirection: it follows ten, and tells no server of the URL that led there. Its query may be a
+// credential (see String), and the header Referer would give it to whoever the first server names.
+func Redirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	req.Header.Del("Referer")
+	return nil
+}
+
 // A StatusError is a server's refusal: the HTTP status.
 type StatusError int
 
@@ -90,7 +100,7 @@ func URL(text string, o URLOptions) (Source, error) {
 		}
 	}
 	if o.Client == nil {
-		o.Client = http.DefaultClient
+		o.Client = &http.Client{CheckRedirect: Redirect}
 	}
 	if o.Retry == nil {
 		o.Retry = func(_ context.Context, f func() error) error { return f() }

@@ -94,7 +94,7 @@ func TestURLCredentials(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error is %v", err)
 	}
-	if first == "" || len(seen) != 1 || strings.Contains(seen[0], "Basic") || strings.Contains(seen[0], "user") {
+	if first == "" || len(seen) != 1 || strings.Contains(seen[0], "Basic") || strings.Contains(seen[0], "user") || strings.Contains(seen[0], "secret") {
 		t.Errorf("sent %q, then %q", first, seen)
 	}
 }
