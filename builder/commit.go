@@ -64,14 +64,21 @@ func (c *Container) commit(ctx context.Context, names []string, o CommitOptions)
 		o.AddFiles = append(slices.Clone(o.AddFiles), files...)
 	}
 	cfg, top, err := c.commitLayers(ctx, o)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		o.Output, err = c.edit(cfg, o)
 	}
-	if o.Output, err = c.edit(cfg, o); err != nil {
-		return nil, err
+	var img *Image
+	if err == nil {
+		img, err = c.s.WriteImage(ctx, cfg, top, names, o.Output)
 	}
-	return c.s.WriteImage(ctx, cfg, top, names, o.Output)
+	if err != nil && !moves(o) { // what a commit moved the container's files to, the next one takes up
+		err = errors.Join(err, c.s.removeOrphans(top)) // no image stands on it, and nothing else would remove it
+	}
+	return img, err
 }
+
+// moves tells whether a commit may move the container's files to the layer instead of copying them.
+func moves(o CommitOptions) bool { return o.Remove && len(o.AddFiles) == 0 && !o.Output.Squash }
 
 // edit changes an image's configuration as o says, and returns o's output with the format filled in that the container was made for.
 func (c *Container) edit(cfg *config.Image, o CommitOptions) (Output, error) {
@@ -100,20 +107,19 @@ func (c *Container) stamp(cfg *config.Image, o Output) {
 }
 
 // commitLayers stores what the container changed and returns the image's configuration, history
-// included, and its top layer.
+// included, and its top layer. With an error that is the last layer it stored.
 func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.Image, string, error) {
 	parent, lo, err := c.ownLayer(o)
 	if err != nil {
 		return nil, "", err
 	}
 	cfg, linked := c.cfg.Clone(), len(c.rec.AppendedLinkedLayers) > 0
-	lo.Move = o.Remove && len(o.AddFiles) == 0
+	lo.Move = moves(o)
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
 	}
 	commit := func() (layer.Result, error) { return layer.Commit(ctx, c.s.st, c.layer, parent, lo) }
 	if o.Output.Squash {
-		lo.Move = false
 		cfg.RootFS.DiffIDs, cfg.History = nil, nil
 		commit = func() (layer.Result, error) { return layer.Squash(ctx, c.s.st, c.layer, lo) }
 		if linked {
@@ -134,13 +140,15 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	c.addHistory(cfg, o.Output, created, res.ID == "")
 	if linked && !o.Output.Squash {
 		if top, err = c.linkedLayers(ctx, cfg, top, o.Output); err != nil {
-			return nil, "", err
+			return nil, top, err
 		}
 	}
 	if len(o.AddFiles) > 0 {
-		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
-			return nil, "", err
+		added, err := c.s.addFiles(ctx, cfg, top, o)
+		if err != nil {
+			return nil, top, err
 		}
+		top = added
 	}
 	return cfg, top, nil
 }

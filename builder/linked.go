@@ -138,13 +138,13 @@ func (c *Container) sweepLinked() error {
 	return nil
 }
 
-// linkedLayers stores the layers that were added, above top, and returns the uppermost.
+// linkedLayers stores the layers that were added, above top, and returns the uppermost, also of those before an error.
 func (c *Container) linkedLayers(ctx context.Context, cfg *config.Image, top string, o Output) (string, error) {
 	created := c.s.created(o)
 	for _, l := range c.rec.AppendedLinkedLayers {
 		res, err := c.linkedLayer(ctx, l.BlobPath, top, o)
 		if err != nil {
-			return "", fmt.Errorf("committing %s: storing the layer of %q: %w", c.Name(), l.History.CreatedBy, err)
+			return top, fmt.Errorf("committing %s: storing the layer of %q: %w", c.Name(), l.History.CreatedBy, err)
 		}
 		if o.Timestamp != nil || o.Epoch != nil {
 			l.History.Created = &created
