@@ -92,8 +92,8 @@ func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (
 		return res, err
 	}
 	defer func() {
-		if cerr := c.close(); cerr != nil {
-			c.w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
+		if cerr := c.close(); err == nil && res == (runner.Result{}) {
+			err = cerr
 		}
 	}()
 	s, err := c.spec(ctx, argv, mountpoint)
@@ -185,11 +185,15 @@ type commanded struct {
 	ids    *idmap.IDs // of the command's own user namespace, nil for the caller's
 }
 
-func (c *commanded) close() error {
+// close ends what the command needed. The error says that its output was not passed on.
+func (c *commanded) close() (err error) {
 	if c.tty != nil {
-		c.tty.close()
+		err = c.tty.close()
 	}
-	return c.mounts.close()
+	if cerr := c.mounts.close(); cerr != nil {
+		c.w.s.o.Log.Warn("cleaning up after a command", "error", cerr)
+	}
+	return err
 }
 
 // start runs the job on the caller's streams, or on a terminal of its own.

@@ -66,7 +66,11 @@ func (s *Store) writeDocker(ctx context.Context, all []saved, file string, repor
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() {
+		if cerr := w.Close(); err == nil { // else it says the same again
+			err = cerr
+		}
+	}()
 	for _, c := range all {
 		if err := s.saveOne(ctx, w, c.img, c.name, report); err != nil {
 			return err

@@ -14,9 +14,24 @@ import (
 // terminal is a pseudo-terminal between a command and the caller's streams.
 type terminal struct {
 	master, slave *os.File
+	out           sink
 	drained       chan struct{}
 	connected     bool
 	undo          []func()
+}
+
+// sink passes on what a command writes, and takes the rest once that fails: a command whose terminal nobody reads would wait for ever.
+type sink struct {
+	to  io.Writer
+	err error // the first one; to be read once nothing is written any more
+}
+
+// Write implements io.Writer.
+func (s *sink) Write(p []byte) (int, error) {
+	if s.err == nil {
+		_, s.err = s.to.Write(p)
+	}
+	return len(p), nil
 }
 
 // openTerminal makes a pseudo-terminal of the size that the caller's has, if it has one.
@@ -55,8 +70,9 @@ func (t *terminal) connect(o Stdio) error {
 		t.follow(o.In)
 	}
 	t.connected = true
+	t.out.to = o.Out
 	go func() {
-		_, _ = io.Copy(o.Out, t.master) // its error is the end of the terminal
+		_, _ = io.Copy(&t.out, t.master) // its error is the end of the terminal
 		close(t.drained)
 	}()
 	if o.In != nil {
@@ -86,8 +102,8 @@ func (t *terminal) follow(of *os.File) {
 	}()
 }
 
-// close ends the connection, after all that the command wrote has been passed on.
-func (t *terminal) close() {
+// close ends the connection, after all that the command wrote has been passed on. The error says that it could not be.
+func (t *terminal) close() error {
 	t.slave.Close()
 	if t.connected {
 		<-t.drained
@@ -96,4 +112,8 @@ func (t *terminal) close() {
 		f()
 	}
 	t.master.Close()
+	if t.out.err != nil {
+		return fmt.Errorf("passing on the command's output: %w", t.out.err)
+	}
+	return nil
 }
