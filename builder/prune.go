@@ -188,15 +188,16 @@ func (s *Store) PruneCache(ctx context.Context, limit CacheLimit) (removed []Cac
 }
 
 // doomed are the steps to remove, those that stand on others first. steps are sorted, the last used first; a step was used
-// when those on it were, so what stays never stands on what goes.
+// when those on it were, and comes before them. What stands on a step that goes, as it is too large for what may stay, goes too.
 func doomed(steps []CachedStep, limit CacheLimit, now time.Time) []CachedStep {
 	var gone []CachedStep
 	var kept int64
+	below := map[string]bool{} // what goes
 	for _, step := range steps {
 		kept += step.Size
-		if limit.All || limit.Unused > 0 && now.Sub(step.Used) > limit.Unused || limit.Size > 0 && kept > limit.Size {
+		if limit.All || limit.Unused > 0 && now.Sub(step.Used) > limit.Unused || limit.Size > 0 && kept > limit.Size || below[step.Parent] {
 			kept -= step.Size
-			gone = append(gone, step)
+			gone, below[step.ID] = append(gone, step), true
 		}
 	}
 	return childrenFirst(gone)

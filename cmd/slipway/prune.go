@@ -97,7 +97,7 @@ func (g *globals) pruneImages(ctx context.Context, s *builder.Store, all, force 
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		if all && !force {
+		if !force {
 			if names, err = unused(s, names); err != nil || len(names) == 0 {
 				return err
 			}

@@ -96,23 +96,20 @@ func newRmiCmd(g *globals) *cobra.Command {
 
 // doomed lists the images to delete.
 func doomed(s *builder.Store, all, prune bool, args []string) ([]string, error) {
-	if prune {
-		dangling, _, err := s.Dangling()
-		for id := range dangling {
-			args = append(args, id)
-		}
-		return args, err
+	if !prune && !all {
+		return args, nil
 	}
-	if all {
-		list, err := s.Images()
-		for _, i := range list {
-			if !i.ReadOnly() {
-				args = append(args, i.ID())
-			}
-		}
-		return args, err
+	dangling, _, err := s.Dangling()
+	if err != nil {
+		return nil, err
 	}
-	return args, nil
+	list, err := s.Images()
+	for _, i := range list {
+		if !i.ReadOnly() && (all || dangling[i.ID()]) {
+			args = append(args, i.ID())
+		}
+	}
+	return args, err
 }
 
 func newTagCmd(g *globals) *cobra.Command {
