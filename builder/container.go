@@ -242,7 +242,7 @@ func (c *Container) Rename(name string) error {
 		return errors.New("renaming a container with the same name as its current name")
 	}
 	if other, err := c.s.st.Container(name); err == nil && slices.Contains(other.Names, name) {
-		return fmt.Errorf("the container name %q is already in use by container %q", name, other.ID)
+		return fmt.Errorf("the container name %q is already in use by container %q: %w", name, other.ID, ErrNameInUse)
 	}
 	return c.update(func() error {
 		if err := c.s.st.SetNames(c.id, []string{name}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage"
@@ -98,6 +99,9 @@ func (s *Store) createContainer(img *Image, typed string, own users, o FromOptio
 		if n > 0 {
 			name = fmt.Sprintf("%s-%d", base, n)
 		}
+		if o.Name == "" && s.taken(name) {
+			continue // storage would make a layer first, and then take it back
+		}
 		rec, err := s.st.CreateContainer("", []string{name}, imageID, "", "", &opts)
 		if err == nil {
 			return rec, nil
@@ -113,6 +117,12 @@ func (s *Store) createContainer(img *Image, typed string, own users, o FromOptio
 			return nil, fmt.Errorf("creating container: the container name %q is already in use by %s. You have to remove that container to be able to reuse that name: %w", name, other, ErrNameInUse)
 		}
 	}
+}
+
+// taken tells whether a container has that name.
+func (s *Store) taken(name string) bool {
+	rec, err := s.st.Container(name)
+	return err == nil && slices.Contains(rec.Names, name)
 }
 
 // nameFor is what a generated container name is made from (exact.md §6.8).

@@ -86,6 +86,9 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 		return nil, err
 	}
 	sys, err := s.system(r, Platform{})
+	if err == nil {
+		err = s.permit(at.ref, r, sys)
+	}
 	if err != nil {
 		return nil, err
 	}
