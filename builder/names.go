@@ -136,7 +136,7 @@ func (s *Store) findImage(name string) (*storage.Image, error) {
 			return img, nil
 		}
 	}
-	if strings.HasPrefix(name, "sha256:") {
+	if strings.HasPrefix(name, "sha256:") || reference.IsFullIdentifier(name) { // no name can look like that
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}
 	names, err := s.candidates(name)

@@ -47,7 +47,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, er
 	if local != nil && s.satisfies(ctx, local, o) {
 		return s.image(local), nil
 	}
-	if o.Policy == PullNever || strings.HasPrefix(ref, storagePrefix) || strings.HasPrefix(ref, "sha256:") {
+	if o.Policy == PullNever || strings.HasPrefix(ref, storagePrefix) || strings.HasPrefix(ref, "sha256:") || reference.IsFullIdentifier(ref) {
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}
 	if src != nil {

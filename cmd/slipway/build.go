@@ -37,6 +37,7 @@ type buildFlags struct {
 	sign                 builder.Signing
 	split, allPlatforms  bool
 	push                 bool
+	had                  map[string]bool // images that were there before, where the result is only wanted elsewhere
 	tags                 buildTags
 	logs                 []*os.File // closed at the end
 	onFailure            string
@@ -190,6 +191,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 	defer func() { err = errors.Join(err, f.closeLogs()) }()
 	if f.check {
 		return f.checks(ctx, s)
+	}
+	if f.elsewhere(outputs) {
+		if f.had, err = imagesOf(s); err != nil {
+			return err
+		}
 	}
 	res, err := f.build(ctx, s)
 	if err != nil {

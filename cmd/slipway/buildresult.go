@@ -131,8 +131,7 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 			return err
 		}
 	}
-	elsewhere := len(f.tags.places) > 0 || slices.ContainsFunc(outputs, func(o *output) bool { return o.kind == "cacheonly" })
-	if elsewhere && len(f.o.Tags) == 0 && f.o.Manifest == "" {
+	if f.elsewhere(outputs) && !f.known(r) {
 		if err := s.RemoveUnnamed(ctx, r.id); err != nil { // it was asked for elsewhere; the steps stay in the cache
 			return err
 		}
@@ -148,6 +147,26 @@ func pushedByDigest(outputs []*output) []byte {
 		}
 	}
 	return nil
+}
+
+// elsewhere tells whether the result is wanted in other places than local storage only.
+func (f *buildFlags) elsewhere(outputs []*output) bool {
+	other := len(f.tags.places) > 0 || slices.ContainsFunc(outputs, func(o *output) bool { return o.kind == "cacheonly" })
+	return other && len(f.o.Tags) == 0 && f.o.Manifest == ""
+}
+
+// known tells whether the result, which an unchanged build makes again, or an image in it was there before: somebody may have its ID.
+func (f *buildFlags) known(r *built) bool {
+	return f.had[r.id] || slices.ContainsFunc(r.images, func(i *builder.Image) bool { return f.had[i.ID()] })
+}
+
+func imagesOf(s *builder.Store) (map[string]bool, error) {
+	list, err := s.Images()
+	ids := make(map[string]bool, len(list))
+	for _, i := range list {
+		ids[i.ID()] = true
+	}
+	return ids, err
 }
 
 // pushTo copies an image to another place. Layers are left as they are unless it is a registry or the flags say otherwise

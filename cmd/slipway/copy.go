@@ -88,8 +88,11 @@ func (f *copyFlags) run(ctx context.Context, s *builder.Store, args []string) (e
 	if f.ignore != "" && f.contextDir == "" {
 		return errors.New("--ignorefile option requires that you specify a context dir using --contextdir")
 	}
-	if f.checksum != "" && f.from != "" {
+	switch {
+	case f.checksum != "" && f.from != "":
 		return errors.New("checksum flag is not supported for local sources: --from names what is local by the time it is copied")
+	case f.contextDir != "" && f.from != "":
+		return errors.New("--contextdir is a directory of this host: it cannot be used with --from")
 	}
 	if f.o.Mtime, err = seconds(f.stamp); err != nil {
 		return fmt.Errorf("--timestamp: %w", err)
@@ -164,7 +167,7 @@ func (f *copyFlags) into(ctx context.Context, s *builder.Store, c interface {
 // each calls do for the sources: local ones together where they have one root, downloads one by one.
 func (f *copyFlags) each(ctx context.Context, s *builder.Store, words []string, do func(source.Source, builder.CopyOptions) error) error {
 	if f.from != "" {
-		f.o.KeepOwner = f.o.Chown == ""
+		f.o.KeepOwner, f.o.Unpack = f.o.Chown == "", f.add
 		return s.ViewOf(ctx, f.from, f.pull, func(root *rootfs.Root) error {
 			return do(source.Dir(root, f.from, words...), f.o)
 		})

@@ -81,16 +81,20 @@ func newImagesCmd(g *globals) *cobra.Command {
 }
 
 func (f *imagesFlags) list(ctx context.Context, s *builder.Store, args []string) ([]*builder.Image, error) {
+	if len(args) == 1 && len(f.filters) == 0 {
+		img, err := s.Image(args[0])
+		return []*builder.Image{img}, err
+	}
+	all, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
 	if len(args) == 1 {
 		img, err := s.Image(args[0])
 		if err != nil {
 			return nil, err
 		}
-		return []*builder.Image{img}, nil
-	}
-	all, err := s.Images()
-	if err != nil {
-		return nil, err
+		all = []*builder.Image{img}
 	}
 	keep, err := newImageFilter(s, f.filters)
 	if err != nil {
@@ -102,7 +106,7 @@ func (f *imagesFlags) list(ctx context.Context, s *builder.Store, args []string)
 		if err != nil {
 			return nil, err
 		}
-		if ok && (f.all || !keep.intermediate[i.ID()]) {
+		if ok && (f.all || len(args) == 1 || !keep.intermediate[i.ID()]) {
 			list = append(list, i)
 		}
 	}

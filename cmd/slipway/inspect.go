@@ -86,8 +86,15 @@ func (g *globals) inspectRemote(ctx context.Context, s *builder.Store, name stri
 }
 
 func (g *globals) inspectLocal(ctx context.Context, s *builder.Store, name string, f *inspectFlags) error {
+	if f.platform != (builder.Platform{}) {
+		return g.inspectPlatform(ctx, s, name, f)
+	}
 	if f.raw || f.config {
-		return g.document(ctx, s, name, f.config)
+		img, err := s.Image(name)
+		if err != nil {
+			return err
+		}
+		return g.document(ctx, img, f.config)
 	}
 	if x := list(s, name, f.kind, f.exact); x != nil {
 		raw, err := x.JSON()
@@ -103,12 +110,35 @@ func (g *globals) inspectLocal(ctx context.Context, s *builder.Store, name strin
 	return g.show(v, f.format)
 }
 
-// document prints a blob of a local image byte for byte.
-func (g *globals) document(ctx context.Context, s *builder.Store, name string, config bool) error {
-	img, err := s.Image(name)
+// inspectPlatform prints what is known of a local image for a platform: the one of a list, or an image that is for no other.
+func (g *globals) inspectPlatform(ctx context.Context, s *builder.Store, name string, f *inspectFlags) error {
+	if f.exact && f.kind != "image" {
+		return fmt.Errorf("--platform is for images, not for --type %s", f.kind)
+	}
+	img, err := s.Pull(ctx, name, builder.PullOptions{Policy: builder.PullNever, Platform: f.platform})
+	if err != nil {
+		return fmt.Errorf("importing settings: %w", err)
+	}
+	cfg, err := img.Config(ctx)
 	if err != nil {
 		return err
 	}
+	is, p := builder.Platform{OS: cfg.OS, Arch: cfg.Architecture, Variant: cfg.Variant}, f.platform
+	if p.OS != "" && p.OS != is.OS || p.Arch != "" && p.Arch != is.Arch || p.Variant != "" && p.Variant != is.Variant {
+		return fmt.Errorf("%s is for %s, not for %s", name, is, p.OrHost())
+	}
+	if f.raw || f.config {
+		return g.document(ctx, img, f.config)
+	}
+	v, err := img.Inspect(ctx, name)
+	if err != nil {
+		return err
+	}
+	return g.show(v, f.format)
+}
+
+// document prints a blob of a local image byte for byte.
+func (g *globals) document(ctx context.Context, img *builder.Image, config bool) (err error) {
 	var raw []byte
 	if x := img.Index(); x != nil && !config {
 		raw, err = x.JSON()
@@ -141,9 +171,9 @@ func (g *globals) show(v any, format string) error {
 		return fmt.Errorf("applying format: %w", err)
 	}
 	if f, ok := g.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprintln(g.out)
+		_, err = fmt.Fprintln(g.out)
 	}
-	return nil
+	return err
 }
 
 // list returns the manifest list that inspect is to show: one asked for by type, or what is no container and no image.
