@@ -183,7 +183,7 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 	return c.s.layerByID(id)
 }
 
-func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) error {
+func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) (err error) {
 	src, err := c.ref.NewImageSource(ctx, c.sys)
 	if err != nil {
 		return err
@@ -194,6 +194,28 @@ func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent 
 		return err
 	}
 	defer blob.Close()
+	// Into a file first: nobody must wait for a registry who only wants to store a layer of his own.
+	tmp, done, err := c.s.scratch()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	file, err := os.Create(filepath.Join(tmp, "layer"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := io.Copy(file, io.LimitReader(blob, step.Size)); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return c.put(step, id, parent, file)
+}
+
+// put makes a blob that has been fetched a layer.
+func (c *RemoteCache) put(step remoteStep, id, parent string, blob io.Reader) error {
 	dir, err := c.s.dir("")
 	if err != nil {
 		return err
@@ -206,7 +228,7 @@ func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent 
 	if err := c.s.keepTime(id, step.Made); err != nil {
 		return err
 	}
-	l, _, err := c.s.st.PutLayer(id, parent, nil, "", false, nil, io.LimitReader(blob, step.Size))
+	l, _, err := c.s.st.PutLayer(id, parent, nil, "", false, nil, blob)
 	if errors.Is(err, storage.ErrDuplicateID) {
 		return nil
 	}
