@@ -65,7 +65,8 @@ func newContainersCmd(g *globals) *cobra.Command {
 		case quiet:
 			return lines(g.out, rows, func(r containerRow) string { return r.ContainerID })
 		case format != "":
-			return writeTemplate(g.out, format, rows, nil)
+			return writeTemplate(g.out, format, rows, map[string]string{"ContainerID": "CONTAINER ID", "Builder": "BUILDER",
+				"Working": "WORKING", "ImageID": "IMAGE ID", "ImageName": "IMAGE NAME", "ContainerName": "CONTAINER NAME"})
 		}
 		return containerTable(g.out, rows, noheading, notruncate)
 	})

@@ -129,5 +129,8 @@ func seconds(text string) (*time.Time, error) {
 		return nil, fmt.Errorf("invalid time %q: want seconds since 1970", text)
 	}
 	t := time.Unix(n, 0).UTC()
+	if y := t.Year(); n < -1<<40 || n > 1<<40 || y < 0 || y > 9999 {
+		return nil, fmt.Errorf("invalid time %q: want seconds since 1970, in a year up to 9999", text) // the time of an image has four digits
+	}
 	return &t, nil
 }

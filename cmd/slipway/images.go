@@ -129,7 +129,8 @@ func (f *imagesFlags) print(w io.Writer, list []*builder.Image) error {
 		rows = append(rows, r...)
 	}
 	if f.format != "" {
-		return writeTemplate(w, f.format, rows, map[string]string{"Name": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Digest": "DIGEST", "CreatedAt": "CREATED", "Size": "SIZE"})
+		return writeTemplate(w, f.format, rows, map[string]string{"Name": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "Digest": "DIGEST", "CreatedAt": "CREATED", "Size": "SIZE",
+			"Created": "CREATED", "CreatedAtRaw": "CREATED", "ReadOnly": "READ ONLY", "History": "HISTORY"})
 	}
 	return f.table(w, rows)
 }

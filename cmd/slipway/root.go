@@ -41,12 +41,13 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	g := &globals{program: filepath.Base(args[0]), env: env{os.LookupEnv}, in: stdin, out: stdout, err: stderr}
 	root := newRoot(g, args[1:])
 	root.SetArgs(args[1:])
-	root.SetOut(stdout)
+	texts := &checked{to: stdout}
+	root.SetOut(texts)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	err = errors.Join(err, g.profile.write())
 	if err == nil {
-		err = g.helpErr
+		err = errors.Join(g.helpErr, texts.err)
 	}
 	if err == nil {
 		return 0
@@ -60,6 +61,21 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "Error: %s\n", text)
 	}
 	return exitCode(err, g.env.own("EXIT_CODES") == "shell")
+}
+
+// checked keeps the error of a writer for those who print and do not look: cobra's help.
+type checked struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
 }
 
 // newRoot is the tree of commands: of the one that args call, or of all where they name none. Making them all costs
