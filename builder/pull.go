@@ -257,6 +257,10 @@ func configID(ctx context.Context, src types.ImageReference, sys *types.SystemCo
 	}
 	defer img.Close()
 	d := img.ConfigInfo().Digest
+	if d == "" {
+		return "", fmt.Errorf("reading image %s: an image of Docker's first format (v2s1) has no configuration, so no ID: only one with a name, as in a registry, can be pulled",
+			strings.TrimSuffix(transports.ImageName(src), ":"))
+	}
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("reading image %s: configuration %w", src.StringWithinTransport(), err)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A heavy row copies a large source, made once and shared by both tools.
+// A heavy row copies or commits a large source, made once and shared by both tools.
 // The floor is what the same costs with cp, in the same run.
 type heavy struct {
 	prepared
@@ -30,7 +30,16 @@ func heavies() []heavy {
 			source: "mkdir -p ctx/kept; echo ignored >ctx/.dockerignore; (cd ctx/kept; seq 2000 | xargs touch)\n" +
 				"for d in $(seq 198); do mkdir -p ctx/ignored/$d; (cd ctx/ignored/$d; seq 1000 | xargs touch); done",
 			floor: "cp -a $SOURCE/ctx/kept copied", memory: 100},
+		committed("commit --rm of a layer of 1 GiB", "for i in $(seq 16); do cat ../ours/mixed; done >tree", 0.25),
+		committed("commit --rm of 50,000 small files", "for d in $(seq 250); do mkdir -p tree/$d; (cd tree/$d; seq 200 | split -l 1 -a 3 - f); done", 0.08),
 	}
+}
+
+// committed commits a container that is spent and has a source that is called tree.
+func committed(name, source string, aim float64) heavy {
+	const from, rm = "c=$(tool from base); cp -a $SOURCE/tree $(tool mount $c)/tree; tool umount $c >/dev/null; echo $c >ctr", "tool rmi made >/dev/null"
+	return heavy{prepared: prepared{row{name, 1, "tool commit -q --rm $(cat ctr) made >/dev/null", aim}, from, rm},
+		source: source, floor: "cp -a $SOURCE/tree copied", memory: 64}
 }
 
 // measure makes the source, runs the row n times, the tools and cp in turn, and removes the source.
@@ -42,6 +51,7 @@ func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
 	}
 	defer os.RemoveAll(dir)
 	script := func(text string) string { return "SOURCE=" + dir + "\n" + text }
+	h.before = script(h.before)
 	if _, err := ours.run(script("cd $SOURCE\n"+h.source), 1); err != nil {
 		return res, err
 	}
