@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"github.com/docker/docker-credential-helpers/client"
 	"github.com/docker/docker-credential-helpers/credentials"
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // pipedFiles are copies, in memory, of files that can be read once only.
@@ -51,6 +54,32 @@ func (s *Store) authFile(name string) (string, error) {
 		s.auth.open[name] = f
 	}
 	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
+}
+
+// ownAuthFile returns the file with the credentials of an ordinary user whose runtime directory is not known. The image library, which sees root of
+// a user namespace, would read the host's root's, and fail where it may not. Empty: what the library does is right.
+func (s *Store) ownAuthFile() string {
+	lookup := func(name string) string { v, _ := s.o.Environ(name); return v }
+	uid, home := userns.Outside(), lookup("HOME")
+	if uid == 0 || lookup("XDG_RUNTIME_DIR") != "" {
+		return ""
+	}
+	const perUser = "/run/containers/%d/auth.json"
+	own := fmt.Sprintf(perUser, uid)
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	if f, err := os.Open(fmt.Sprintf(perUser, 0)); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			f.Close()
+		}
+		return ""
+	}
+	name := first(lookup("XDG_CONFIG_HOME"), home+"/.config") + "/containers/auth.json"
+	if _, err := os.Stat(name); err != nil {
+		name = first(lookup("DOCKER_CONFIG"), home+"/.docker") + "/config.json" // if that is not there: no credentials
+	}
+	return name
 }
 
 // inMemory copies a file to one without a name.

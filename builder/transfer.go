@@ -44,7 +44,11 @@ func (s *Store) system(r Registry, p Platform) (*types.SystemContext, error) {
 	if r.AuthFile, err = s.authFile(r.AuthFile); err != nil {
 		return nil, err
 	}
-	return registryContext(s.sys, r, p)
+	sys, err := registryContext(s.sys, r, p)
+	if err == nil && sys.AuthFilePath == "" {
+		sys.AuthFilePath = s.ownAuthFile()
+	}
+	return sys, err
 }
 
 func registryContext(sys types.SystemContext, r Registry, p Platform) (*types.SystemContext, error) {

@@ -89,6 +89,14 @@ func capable(list ...int) bool {
 	return true
 }
 
+// Outside returns the id that this process's user has outside of the namespace that was entered.
+func Outside() int {
+	if uid, err := strconv.Atoi(os.Getenv(rootlessID)); err == nil && Entered() {
+		return uid
+	}
+	return os.Getuid()
+}
+
 // Entered tells whether a caller has prepared the namespace already.
 func Entered() bool { return os.Getenv(configured) != "" }
 
