@@ -148,8 +148,7 @@ func (s *Store) withDefaults(box Sandbox) (Sandbox, error) {
 		box.Security.Options = append(userLabels(current), box.Security.Options...)
 	}
 	box.Limits.Ulimits = append([]string(c.Ulimits), box.Limits.Ulimits...)
-	box.Volumes = append([]string(c.Volumes), box.Volumes...)
-	box.Mounts = append([]string(c.Mounts), box.Mounts...)
+	box.DefaultVolumes, box.DefaultMounts = c.Volumes, c.Mounts
 	box.Devices = append([]string(c.Devices), box.Devices...)
 	box.Env = append([]string(c.Env), box.Env...)
 	h := &box.Hosts

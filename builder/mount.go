@@ -58,6 +58,8 @@ type mounting struct {
 	// ids are the maps of the command's user namespace, nil for none; shift applies them to mounts.
 	ids   *idmap.IDs
 	shift *shifter
+	// detached has file systems in memory made before the runner mounts them.
+	detached bool
 	undo  []func() error // in reverse order
 	// caches are those that this command holds already, by key.
 	caches map[string]string
@@ -66,41 +68,71 @@ type mounting struct {
 	socket string
 }
 
-// mount prepares all mounts: volumes first, then those of every command. The caller calls close, also after an error.
-func (p *mounting) mount(ctx context.Context, volumes, everywhere []string) error {
-	var all []Mount
-	for _, v := range volumes {
-		m, err := mounts.Volume(v)
-		if err != nil {
-			return err
-		}
-		all = append(all, m)
+// mount prepares all mounts of a command: those of box and its own. The caller calls close, also after an error.
+func (p *mounting) mount(ctx context.Context, box Sandbox) error {
+	asked, err := p.hostMounts(box.Volumes, box.Mounts)
+	if err != nil {
+		return err
 	}
-	for _, text := range everywhere {
-		m, err := ParseMount(text, nil)
-		if err != nil {
-			return err
-		}
-		m.Host = m.Type == "bind" && m.From == ""
-		all = append(all, m)
+	defaults, err := p.hostMounts(box.DefaultVolumes, box.DefaultMounts)
+	if err != nil {
+		return fmt.Errorf("containers.conf: %w", err)
 	}
-	for _, m := range append(all, p.o.Mounts...) {
-		m, err := m.At(p.dir, p.agents)
-		if err != nil {
+	for _, m := range append(asked, p.o.Mounts...) {
+		if m, err = m.At(p.dir, p.agents); err != nil {
 			return err
 		}
 		if m.Target != "" && slices.Contains(p.names, m.Target) {
 			return fmt.Errorf("%s is mounted on twice", m.Target)
 		}
-		p.names = append(p.names, m.Target)
 		if err := p.one(ctx, m); err != nil {
-			return fmt.Errorf("%s mount on %s: %w", m.Type, first(m.Target, "$"+m.Env), err)
+			return err
+		}
+	}
+	for _, m := range defaults {
+		if m, err = m.At(p.dir, p.agents); err != nil {
+			return err
+		}
+		if slices.Contains(p.names, m.Target) {
+			continue
+		}
+		if err := p.one(ctx, m); err != nil {
+			return fmt.Errorf("containers.conf: %w", err)
 		}
 	}
 	return nil
 }
 
+// hostMounts reads volumes, and values of --mount that bind paths of the host.
+func (p *mounting) hostMounts(volumes, values []string) (list []Mount, err error) {
+	for _, v := range volumes {
+		m, err := mounts.Volume(v)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	for _, text := range values {
+		m, err := ParseMount(text, nil)
+		if err != nil {
+			return nil, err
+		}
+		m.Host = m.Type == "bind" && m.From == ""
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// one prepares one mount, and notes its target.
 func (p *mounting) one(ctx context.Context, m Mount) error {
+	p.names = append(p.names, m.Target)
+	if err := p.typed(ctx, m); err != nil {
+		return fmt.Errorf("%s mount on %s: %w", m.Type, first(m.Target, "$"+m.Env), err)
+	}
+	return nil
+}
+
+func (p *mounting) typed(ctx context.Context, m Mount) error {
 	switch m.Type {
 	case "bind":
 		return p.bind(ctx, m)

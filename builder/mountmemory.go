@@ -20,18 +20,52 @@ func (p *mounting) memory(ctx context.Context, m Mount) error {
 	if m.Has("tmpcopyup") {
 		return p.copyUp(ctx, m)
 	}
+	if m.Mode == nil {
+		sticky := uint32(0o1777)
+		m.Mode = &sticky
+	}
+	if p.detached && !m.ReadOnly { // runc gives one that it makes the mode of the place; a read-only one it must make, to mount in it
+		return p.detachedMemory(m)
+	}
 	options := append([]string{"nosuid", "nodev"}, m.Options...)
 	if m.Size > 0 {
 		options = append(options, fmt.Sprintf("size=%d", m.Size))
 	}
-	if m.Mode != nil {
-		options = append(options, fmt.Sprintf("mode=%o", *m.Mode))
-	}
+	options = append(options, fmt.Sprintf("mode=%o", *m.Mode))
 	if m.ReadOnly {
 		options = append(options, "ro")
 	}
 	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "tmpfs", Source: "tmpfs", Options: options})
 	return nil
+}
+
+// detachedMemory mounts an empty file system in memory that is ready before it is mounted anywhere.
+func (p *mounting) detachedMemory(m Mount) error {
+	f, err := detachedTmpfs(m, p.label)
+	if err != nil {
+		return err
+	}
+	p.undo = append(p.undo, f.Close)
+	uid, gid, err := p.ids.Outside(0, 0)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	if err := errors.Join(os.Chown(name, uid, gid), unix.Chmod(name, *m.Mode)); err != nil {
+		return fmt.Errorf("making a file system in memory: %w", err)
+	}
+	p.bindMemory(m, f)
+	return nil
+}
+
+// bindMemory binds a file system in memory.
+func (p *mounting) bindMemory(m Mount, f *os.File) {
+	p.trees = append(p.trees, f)
+	options := append([]string{"bind", "rprivate", "nosuid", "nodev"}, m.Options...)
+	if m.ReadOnly {
+		options = append(options, "ro")
+	}
+	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: runner.TreePath(len(p.trees) - 1), Options: options})
 }
 
 // copyUp fills the file system before it is mounted anywhere.
@@ -49,12 +83,7 @@ func (p *mounting) copyUp(ctx context.Context, m Mount) error {
 	if err := p.fillFrom(ctx, dst, m); err != nil {
 		return fmt.Errorf("copying what is there: %w", err)
 	}
-	p.trees = append(p.trees, f)
-	options := append([]string{"bind", "rprivate", "nosuid", "nodev"}, m.Options...)
-	if m.ReadOnly {
-		options = append(options, "ro")
-	}
-	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: runner.TreePath(len(p.trees) - 1), Options: options})
+	p.bindMemory(m, f)
 	return nil
 }
 

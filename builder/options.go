@@ -124,6 +124,8 @@ type Sandbox struct {
 	Volumes []string
 	// Mounts are values of --mount for every command; what they bind are paths of the host.
 	Mounts []string
+	// DefaultVolumes and DefaultMounts are those of the host's containers.conf. What else is mounted at their places wins.
+	DefaultVolumes, DefaultMounts []string
 	// HooksDirs hold OCI hooks; none are those of the host's containers.conf. Commands with isolation chroot can have none.
 	HooksDirs []string
 	// CDIConfigDir holds further descriptions of devices that have names.

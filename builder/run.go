@@ -278,9 +278,9 @@ func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) 
 	}
 	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
 	_, mountLabel := c.labels()
-	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids)}
+	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids), detached: box.Isolation == IsolationOCI}
 	c.mounts.undo = append(c.mounts.undo, c.mounts.shift.close)
-	if err := c.mounts.mount(ctx, box.Volumes, box.Mounts); err != nil {
+	if err := c.mounts.mount(ctx, box); err != nil {
 		return nil, err
 	}
 	if err := c.terminal(user); err != nil {
@@ -349,7 +349,7 @@ func hostnameOf(name string) string {
 func (c *commanded) joined() (map[specs.LinuxNamespaceType]string, error) {
 	n := c.box.Namespaces
 	list := map[specs.LinuxNamespaceType]string{}
-	for kind, v := range map[specs.LinuxNamespaceType]Namespace{specs.CgroupNamespace: n.Cgroup, specs.IPCNamespace: n.IPC,
+	for kind, v := range map[specs.LinuxNamespaceType]Namespace{specs.CgroupNamespace: n.Cgroup, specs.IPCNamespace: n.IPC, specs.PIDNamespace: n.PID,
 		specs.UTSNamespace: n.UTS, specs.NetworkNamespace: Namespace(c.net.Path)} {
 		if !v.joins() {
 			continue
@@ -377,7 +377,7 @@ func openNamespace(name string, kind specs.LinuxNamespaceType) (*os.File, error)
 		err = fmt.Errorf("%s is not a namespace", name)
 	}
 	if err == nil {
-		flag := map[specs.LinuxNamespaceType]int{specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.IPCNamespace: unix.CLONE_NEWIPC,
+		flag := map[specs.LinuxNamespaceType]int{specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.IPCNamespace: unix.CLONE_NEWIPC, specs.PIDNamespace: unix.CLONE_NEWPID,
 			specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET}[kind]
 		is, terr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
 		if err = terr; err == nil && is != flag {

@@ -86,7 +86,7 @@ func (c *commanded) hooks(argv []string, devices *specs.Hooks) (*specs.Hooks, er
 	}
 	binds := func(m Mount) bool { return m.Type == "bind" && m.From == "" }
 	found := hooks.For(list, hooks.Command{Program: argv[0], Annotations: c.annotations(),
-		Binds: len(c.box.Volumes) > 0 || len(c.box.Mounts) > 0 || slices.ContainsFunc(c.o.Mounts, binds)})
+		Binds: len(c.box.Volumes)+len(c.box.Mounts)+len(c.box.DefaultVolumes)+len(c.box.DefaultMounts) > 0 || slices.ContainsFunc(c.o.Mounts, binds)})
 	if found != nil && c.box.Isolation == IsolationChroot {
 		c.w.s.o.Log.Warn(fmt.Sprintf("hooks in %s do not run with isolation chroot", strings.Join(dirs, ", ")))
 		return nil, nil

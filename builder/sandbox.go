@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
+	"github.com/slipway-build/slipway/builder/internal/mounts"
 	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/spec"
 	"github.com/slipway-build/slipway/builder/internal/state"
@@ -148,7 +150,7 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	s.Security.Options = append(s.Security.Options, o.Security.Options...)
 	s.Security.Insecure = s.Security.Insecure || o.Security.Insecure
 	s.Limits.Ulimits = append(s.Limits.Ulimits, o.Limits.Ulimits...)
-	s.Volumes = append(s.Volumes, o.Volumes...)
+	s.Volumes = append(elsewhere(s.Volumes, o.Volumes), o.Volumes...)
 	s.Mounts = append(s.Mounts, o.Mounts...)
 	s.HooksDirs = append(s.HooksDirs, o.HooksDirs...)
 	s.CDIConfigDir = first(o.CDIConfigDir, s.CDIConfigDir)
@@ -162,6 +164,20 @@ func (s Sandbox) over(o Sandbox) Sandbox {
 	s.NoPivot = s.NoPivot || o.NoPivot
 	s.Runtime, s.RuntimeFlags = first(o.Runtime, s.Runtime), append(s.RuntimeFlags, o.RuntimeFlags...)
 	return s
+}
+
+// elsewhere are the volumes that have other places than those of more. What is no volume is kept, to be refused when it is used.
+func elsewhere(list, more []string) []string {
+	var taken []string
+	for _, text := range more {
+		if m, err := mounts.Volume(text); err == nil {
+			taken = append(taken, m.Target)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(text string) bool {
+		m, err := mounts.Volume(text)
+		return err == nil && slices.Contains(taken, m.Target)
+	})
 }
 
 // ParseNamespace reads a value of --cgroupns, --ipc, --network, --pid or --uts, whose name kind is (cli.md §8.2).
@@ -179,9 +195,6 @@ func ParseNamespace(kind, text string) (Namespace, error) {
 	p := strings.TrimPrefix(text, "ns:")
 	if !path.IsAbs(p) {
 		return "", fmt.Errorf("invalid %s namespace %q: want private, host or the path of a namespace", kind, text)
-	}
-	if kind == "pid" { // processes in it would outlive us, and runtimes are started in a namespace beside it
-		return "", errors.New("joining a PID namespace is not supported: want private or host")
 	}
 	return Namespace(path.Clean(p)), nil
 }
@@ -202,9 +215,7 @@ func (s Sandbox) network() (network.Choice, error) {
 
 // settled chooses the isolation, where nothing was asked for: an OCI runtime, if there is one, for what the built-in runner cannot do.
 func (s Sandbox) settled(conf *hostconf.Conf) (Sandbox, error) {
-	n := s.Namespaces
-	foreign := s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != "" ||
-		n.Cgroup.joins() || n.IPC.joins() || n.Network.joins() || n.UTS.joins()
+	foreign := s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != ""
 	if s.Isolation == IsolationDefault && foreign && first(s.Runtime, conf.Engine.Runtime, installedRuntime()) != "" {
 		s.Isolation = IsolationOCI
 	}

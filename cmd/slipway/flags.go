@@ -505,7 +505,7 @@ func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
 		help string
 	}{
 		{"cgroupns", &n.Cgroup, "cgroup `namespace`: private, host or a path"},
-		{"ipc", &n.IPC, "IPC `namespace`: private, host or a path"}, {"pid", &n.PID, "PID `namespace`: private or host"},
+		{"ipc", &n.IPC, "IPC `namespace`: private, host or a path"}, {"pid", &n.PID, "PID `namespace`: private, host or a path"},
 		{"uts", &n.UTS, "UTS `namespace`: private, host or a path"},
 		{"network", &n.Network, "`network`: host (default), none, private, pasta[:OPTION,...], ns:PATH or names of networks"},
 	} {

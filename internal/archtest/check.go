@@ -182,7 +182,7 @@ func checkBans(p *pkg) []string {
 	return p.mentions(func(name string) string {
 		_, last, _ := strings.Cut(name, ".")
 		for _, b := range bans() {
-			if name == b.name || last == b.name {
+			if (name == b.name || last == b.name) && (b.except == "" || p.path != b.except) {
 				return name + ": " + b.reason
 			}
 		}

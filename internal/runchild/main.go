@@ -26,11 +26,20 @@ func Main() int {
 	if err := json.NewDecoder(in).Decode(&req); err != nil {
 		return 1
 	}
+	keep, err := keeperFor(&req)
+	if err != nil {
+		_ = enc.Encode(Report{Error: err.Error()})
+		return 1
+	}
+	listen := func() error { return in.Close() }
+	if keep != nil {
+		listen = func() error { go keep.watch(in); return nil }
+	}
 	hooked := func() error { return nil }
 	if req.Hooked {
-		hooked = func() error { return parentHooks(in, enc) }
-	} else {
-		in.Close()
+		hooked = func() error { return errors.Join(parentHooks(in, enc), listen()) }
+	} else if err := listen(); err != nil {
+		return 1
 	}
 	rep, pid, err := start(&req, hooked)
 	if err != nil {
@@ -41,19 +50,32 @@ func Main() int {
 			rep.Errno = int(errno)
 		}
 	}
+	if keep != nil {
+		defer keep.sweep() // also what hooks have left, and the command whose parent has gone
+	}
 	if enc.Encode(rep) != nil || err != nil {
 		return 1
 	}
 	last := reap(pid)
+	if keep != nil {
+		keep.sweep() // before the command counts as ended
+	}
 	if enc.Encode(last) != nil {
 		return 1
 	}
 	return 0
 }
 
+// keeperFor is the keeper of a command whose PID namespace is not its own, nil for others.
+func keeperFor(req *Request) (*keeper, error) {
+	if !req.SharedPID {
+		return nil, nil //nolint:nilnil // none is needed
+	}
+	return newKeeper(req.JoinedPID)
+}
+
 // parentHooks lets the parent run its hooks, now that everything is mounted.
 func parentHooks(in *os.File, enc *json.Encoder) error {
-	defer in.Close()
 	if err := enc.Encode(Report{Mounted: true}); err != nil {
 		return err
 	}

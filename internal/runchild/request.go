@@ -33,6 +33,9 @@ type Request struct {
 	NoPivot bool
 	// Terminal says that the standard streams are a terminal, which is to control the command.
 	Terminal bool
+	// SharedPID says that the command's PID namespace is not its own, JoinedPID that it is not the parent's either. The parent then keeps its
+	// end of descriptor 3 open until all is over: closing it ends the command.
+	SharedPID, JoinedPID bool
 	// FirstTree is the descriptor of the first detached mount.
 	FirstTree int
 	// Files are kept on a tmpfs, which only this process sees, over the directory Stage of the host; with RootTree over the host's root.

@@ -18,6 +18,7 @@ type rootBuilder struct {
 	root   *rootfs.Root
 	null   *os.File // the host's /dev/null, pinned before anything is mounted
 	points *Points
+	foreign bool // /proc is of a PID namespace that was joined: no other can stand in for it
 	trees  int      // the first detached mount
 	stage  *os.File // a file system in memory for files, if not at a path of the host
 	missed []string
@@ -26,7 +27,7 @@ type rootBuilder struct {
 // buildRoot mounts everything below the root file system and makes it the root of this process. Every
 // target is resolved inside the root to a descriptor and mounted on through that (CVE-2021-30465).
 func buildRoot(req *Request, hooked func() error) (*rootBuilder, error) {
-	b := &rootBuilder{points: &Points{}, trees: req.FirstTree}
+	b := &rootBuilder{points: &Points{}, trees: req.FirstTree, foreign: req.JoinedPID}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return b, fmt.Errorf("separating mounts from the host's: %w", err)
 	}
@@ -177,7 +178,7 @@ func (b *rootBuilder) mount(m Mount) error {
 		return bind(fdPath(src), m, target)
 	}
 	err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, m.Data)
-	if errors.Is(err, unix.EPERM) && (m.Type == "proc" || m.Type == "sysfs") {
+	if errors.Is(err, unix.EPERM) && (m.Type == "proc" && !b.foreign || m.Type == "sysfs") {
 		m.Source = map[string]string{"proc": "/proc", "sysfs": "/sys"}[m.Type]
 		m.Flags = m.Flags&unix.MS_RDONLY | unix.MS_BIND | unix.MS_REC
 		return bind(m.Source, m, target)

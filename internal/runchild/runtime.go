@@ -33,8 +33,14 @@ type RuntimeRequest struct {
 	Loopback bool
 	// Sysctls are settings of that namespace, which the runtime does not take for the container's own.
 	Sysctls map[string]string
-	Argv    []string
+	// SharedPID says that the container's PID namespace is the host's: the process has none of its own then, and ends what is left itself. The
+	// parent keeps its end of descriptor 3 open until all is over, and the runtime writes [RuntimeRequest.PIDFile].
+	SharedPID bool
+	Argv      []string
 }
+
+// PIDFile is where the runtime is to write the number of the container's first process.
+func (r *RuntimeRequest) PIDFile() string { return path.Join(r.Stage, "pid") }
 
 // StagedFile is where the runtime finds the i-th of Files.
 func (r *RuntimeRequest) StagedFile(i int) string { return stagedFile(r.Stage, i) }
@@ -56,13 +62,28 @@ func RuntimeMain() int {
 	if err := json.NewDecoder(in).Decode(&req); err != nil {
 		return 1
 	}
-	in.Close()
-	pid, err := startRuntime(&req)
+	var keep *keeper
+	var err error
+	if req.SharedPID {
+		if keep, err = newKeeper(false); err == nil {
+			defer keep.sweep()
+			go keep.watch(in)
+		}
+	} else {
+		in.Close()
+	}
+	pid := 0
+	if err == nil {
+		pid, err = startRuntime(&req)
+	}
 	if err != nil {
 		_ = json.NewEncoder(out).Encode(Report{Error: err.Error()})
 		return 1
 	}
 	out.Close()
+	if keep != nil {
+		go keep.follow(pid, req.PIDFile())
+	}
 	end := reap(pid)
 	if end.Signal != 0 {
 		return 128 + end.Signal

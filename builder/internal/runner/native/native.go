@@ -35,7 +35,7 @@ type Runner struct {
 
 // Run runs a job; see [runner.Runner].
 func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
-	req, flags, err := request(j.Spec)
+	req, at, err := request(j.Spec)
 	if err != nil {
 		return runner.Result{}, err
 	}
@@ -67,19 +67,28 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	defer sup.close()
 	req.FirstTree += len(sup.files())
-	self, err := runner.Self(flags&unix.CLONE_NEWUSER != 0)
+	self, err := runner.Self(at.flags&unix.CLONE_NEWUSER != 0)
 	if err != nil {
 		return runner.Result{}, err
 	}
 	defer self.Close()
-	cmd := processOne(j, runner.Path(self), flags, slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees))
-	if err := cmd.Start(); err != nil {
-		return runner.Result{}, fmt.Errorf("starting the command's namespaces: %w", err)
+	cmd := processOne(j, runner.Path(self), at.flags, slices.Concat([]*os.File{in.r, out.w}, sup.files(), j.Trees))
+	if req.SharedPID { // it has more to end than itself: it does when we are gone
+		cmd.SysProcAttr.Pdeathsig = 0
+	}
+	release, err := start(cmd, at.joins, j.Trees)
+	defer release()
+	if err != nil {
+		return runner.Result{}, err
 	}
 	in.r.Close()
 	out.w.Close()
 	r.Log.Debug("started process", "name", runchild.Name, "pid", cmd.Process.Pid)
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	kill := func() { _ = cmd.Process.Kill() }
+	if req.SharedPID {
+		kill = func() { _ = in.w.Close() }
+	}
+	stop := context.AfterFunc(ctx, kill)
 	defer stop()
 	begun := time.Now() //nolint:forbidigo // a duration for the log
 	disconnect, err := j.Connected(ctx, cmd.Process.Pid)
@@ -159,7 +168,9 @@ func (t talk) hold(req *runchild.Request) (runner.Result, error) {
 		if hookErr == nil {
 			_, hookErr = t.w.Write([]byte{1})
 		}
-		t.w.Close() // process 1 ends without the byte, and says what it has made
+		if hookErr != nil {
+			t.w.Close() // process 1 ends without the byte, and says what it has made
+		}
 		ready = runchild.Report{}
 		if err = t.dec.Decode(&ready); hookErr != nil {
 			t.made(ready.Stubs)

@@ -18,10 +18,16 @@ import (
 	"github.com/slipway-build/slipway/internal/runchild"
 )
 
+// places are the namespaces that the child is started in: CLONE_NEW flags of new ones, and those that exist.
+type places struct {
+	flags uintptr
+	joins []join
+}
+
 // request turns a runtime specification into what the child does, and the namespaces to start it in.
-func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
+func request(s *specs.Spec) (*runchild.Request, places, error) {
 	if s.Linux.Resources != nil || s.Linux.CgroupsPath != "" {
-		return nil, 0, errors.New("memory and CPU limits, and a cgroup parent, need an OCI runtime: use --isolation=oci")
+		return nil, places{}, errors.New("memory and CPU limits, and a cgroup parent, need an OCI runtime: use --isolation=oci")
 	}
 	p := s.Process
 	req := &runchild.Request{
@@ -30,7 +36,7 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 		Masked: s.Linux.MaskedPaths, ReadOnly: s.Linux.ReadonlyPaths, NoNewPriv: p.NoNewPrivileges, Terminal: p.Terminal,
 	}
 	if len(p.Args) == 0 {
-		return nil, 0, errors.New("command must be specified")
+		return nil, places{}, errors.New("command must be specified")
 	}
 	for _, d := range s.Linux.Devices {
 		req.Devices = append(req.Devices, d.Path)
@@ -39,32 +45,32 @@ func request(s *specs.Spec) (*runchild.Request, uintptr, error) {
 	req.MountLabel, req.Attributes = s.Linux.MountLabel, attributes(p)
 	var err error
 	if req.Caps, err = spec.CapMask(p.Capabilities.Bounding); err != nil {
-		return nil, 0, err
+		return nil, places{}, err
 	}
 	if s.Linux.Seccomp != nil {
 		if req.Seccomp, err = seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH); err != nil {
-			return nil, 0, fmt.Errorf("seccomp profile: %w", err)
+			return nil, places{}, fmt.Errorf("seccomp profile: %w", err)
 		}
 	}
 	for _, l := range p.Rlimits {
 		n, ok := spec.Rlimits()[strings.TrimPrefix(l.Type, "RLIMIT_")]
 		if !ok {
-			return nil, 0, fmt.Errorf("unknown resource limit %q", l.Type)
+			return nil, places{}, fmt.Errorf("unknown resource limit %q", l.Type)
 		}
 		req.Limits = append(req.Limits, runchild.Limit{Resource: n, Soft: l.Soft, Hard: l.Hard})
 	}
 	for _, m := range s.Mounts {
 		cm, err := mount(m)
 		if err != nil {
-			return nil, 0, err
+			return nil, places{}, err
 		}
 		if slices.Contains([]string{"tmpfs", "mqueue", "devpts", "overlay"}, cm.Type) {
 			cm.Data = label.FormatMountLabel(cm.Data, s.Linux.MountLabel)
 		}
 		req.Mounts = append(req.Mounts, cm)
 	}
-	flags, err := namespaces(s, req)
-	return req, flags, err
+	at, err := namespaces(s, req)
+	return req, at, err
 }
 
 // attributes are what the kernel's security modules are told of the command.
@@ -82,36 +88,35 @@ func attributes(p *specs.Process) (list []runchild.Attribute) {
 	return list
 }
 
-func namespaces(s *specs.Spec, req *runchild.Request) (uintptr, error) {
-	var flags uintptr
+// cloneFlag is the flag of a new namespace of that kind, 0 if there is no such kind here.
+func cloneFlag(kind specs.LinuxNamespaceType) uintptr {
+	return map[specs.LinuxNamespaceType]uintptr{specs.UserNamespace: unix.CLONE_NEWUSER, specs.PIDNamespace: unix.CLONE_NEWPID, specs.MountNamespace: unix.CLONE_NEWNS,
+		specs.IPCNamespace: unix.CLONE_NEWIPC, specs.UTSNamespace: unix.CLONE_NEWUTS, specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.NetworkNamespace: unix.CLONE_NEWNET}[kind]
+}
+
+// namespaces sorts them into new and joined ones.
+func namespaces(s *specs.Spec, req *runchild.Request) (at places, err error) {
 	for _, ns := range s.Linux.Namespaces {
-		if ns.Path != "" {
-			return 0, fmt.Errorf("joining a %s namespace needs an OCI runtime: use --isolation=oci", ns.Type)
-		}
-		switch ns.Type {
-		case specs.UserNamespace:
-			flags |= unix.CLONE_NEWUSER
-		case specs.PIDNamespace:
-			flags |= unix.CLONE_NEWPID
-		case specs.MountNamespace:
-			flags |= unix.CLONE_NEWNS
-		case specs.IPCNamespace:
-			flags |= unix.CLONE_NEWIPC
-		case specs.UTSNamespace:
-			flags |= unix.CLONE_NEWUTS
-		case specs.CgroupNamespace:
-			flags |= unix.CLONE_NEWCGROUP
-		case specs.NetworkNamespace:
-			flags |= unix.CLONE_NEWNET
-			req.Loopback = true
+		flag := cloneFlag(ns.Type)
+		i, pinned := runner.TreeIndex(ns.Path)
+		switch {
+		case flag == 0, ns.Path != "" && !pinned:
+			return at, fmt.Errorf("a %s namespace %q is not supported", ns.Type, ns.Path)
+		case pinned:
+			at.joins = append(at.joins, join{ns.Type, i})
 		default:
-			return 0, fmt.Errorf("a new %s namespace is not supported", ns.Type)
+			at.flags |= flag
 		}
 	}
-	if flags&unix.CLONE_NEWUTS == 0 {
+	req.Loopback = at.flags&unix.CLONE_NEWNET != 0
+	req.SharedPID, req.JoinedPID = at.flags&unix.CLONE_NEWPID == 0, joinsPID(at.joins)
+	if at.flags&unix.CLONE_NEWUTS == 0 {
 		req.Hostname = ""
 	}
-	return flags, nil
+	if req.JoinedPID && at.flags&unix.CLONE_NEWUSER != 0 {
+		return at, errors.New("a pid namespace that exists cannot be joined by a command that has a user namespace of its own, which may not show it as /proc: leave out one of the two")
+	}
+	return at, nil
 }
 
 // overlay reads the directories of an overlay out of its options.

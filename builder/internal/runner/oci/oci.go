@@ -48,6 +48,10 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		// It would be told the process's number of the wrong namespace, and move another process.
 		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
 	}
+	shared, err := sharesPID(j.Spec)
+	if err != nil {
+		return runner.Result{}, err
+	}
 	points, err := runner.MountPoints(j)
 	j.Made(points.Stubs)
 	var res runner.Result
@@ -59,7 +63,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, err
 	}
 	call := append([]string{command}, r.global(command, j, limited)...)
-	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), Argv: append(append(slices.Clone(call), "run", "--bundle", bundle), append(pivoting(j), j.ID)...)}
+	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), SharedPID: shared}
+	req.Argv = append(append(slices.Clone(call), "run", "--bundle", bundle, "--pid-file", req.PIDFile()), append(pivoting(j), j.ID)...)
 	if err := r.describe(req, j); err != nil {
 		return res, err
 	}
@@ -76,6 +81,16 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// sharesPID tells whether a container has the PID namespace of its caller. A runtime that joined another one could not find what the container
+// leaves there.
+func sharesPID(s *specs.Spec) (bool, error) {
+	i := slices.IndexFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	if i >= 0 && s.Linux.Namespaces[i].Path != "" {
+		return false, errors.New("a PID namespace that exists is joined by the built-in runner only: use --isolation=native")
+	}
+	return i < 0, nil
 }
 
 // stageFor is the empty directory where the runtime finds its bundle. What has a user namespace of its own cannot walk to where only the
@@ -134,6 +149,12 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL},
 		WaitDelay:   time.Second,
 	}
+	kill := func() { _ = cmd.Process.Kill() }
+	if req.SharedPID { // it has more to end than itself: it does when we are gone
+		cmd.SysProcAttr.Cloneflags &^= syscall.CLONE_NEWPID
+		cmd.SysProcAttr.Pdeathsig = 0
+		kill = func() { _ = rw.Close() }
+	}
 	if j.Connect != nil { // the container shares the runtime's network
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 		req.Loopback = true
@@ -147,7 +168,7 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("starting the OCI runtime's namespaces: %w", err), rw.Close())
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, kill)
 	defer stop()
 	disconnect, err := j.Connected(ctx, cmd.Process.Pid)
 	if err != nil {
@@ -170,7 +191,11 @@ func ended(err error) error {
 // finish sends the request and waits.
 func finish(cmd *exec.Cmd, req *runchild.RuntimeRequest, w, r *os.File) (int, error) {
 	err := json.NewEncoder(w).Encode(req)
-	w.Close()
+	if req.SharedPID && err == nil {
+		defer w.Close()
+	} else {
+		w.Close()
+	}
 	var failed runchild.Report
 	if derr := json.NewDecoder(r).Decode(&failed); derr == nil && failed.Error != "" {
 		err = errors.New(failed.Error)
