@@ -60,7 +60,7 @@ type mounting struct {
 	shift *shifter
 	// detached has file systems in memory made before the runner mounts them.
 	detached bool
-	undo  []func() error // in reverse order
+	undo     []func() error // in reverse order
 	// caches are those that this command holds already, by key.
 	caches map[string]string
 	// agents counts the agents; the first one's socket is announced.

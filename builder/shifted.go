@@ -83,8 +83,7 @@ func (w *Workspace) shiftedOverlay(d drivers.Driver, sh *shifter) (tree *os.File
 	if err != nil {
 		return nil, err
 	}
-	upper, lower := dirs["UpperDir"], dirs["LowerDir"]
-	home := filepath.Dir(filepath.Dir(upper))
+	home := filepath.Dir(filepath.Dir(dirs["UpperDir"]))
 	scratch, done, err := w.s.scratch()
 	if err != nil {
 		return nil, err
@@ -94,65 +93,87 @@ func (w *Workspace) shiftedOverlay(d drivers.Driver, sh *shifter) (tree *os.File
 	if err := errors.Join(os.Mkdir(at, 0o700), os.Mkdir(merged, 0o700), os.Mkdir(none, 0o755)); err != nil {
 		return nil, err
 	}
-	var open []*os.File // kept until overlay has them: their names are short, and mount(2) takes one page
-	defer func() {
-		for _, f := range open {
-			f.Close()
-		}
-	}()
-	within := func(dir string) (string, error) {
-		rel, ok := strings.CutPrefix(dir, home+"/")
-		if !ok {
-			return "", fmt.Errorf("layer %s is in another store: %w", dir, errNotShifted)
-		}
-		f, err := os.OpenFile(filepath.Join(at, rel), unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return "", err
-		}
-		open = append(open, f)
-		return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
-	}
-	layers, err := detached(home)
-	if err != nil {
-		return nil, err
-	}
-	defer layers.Close()
-	if err := sh.apply(layers); err != nil {
-		return nil, err
-	}
-	if err := attachAt(layers, at); err != nil {
+	if err := sh.attach(home, at); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(at, unix.MNT_DETACH)) }()
-	lowers := []string{none}
-	if lower != "" {
-		lowers = strings.Split(lower, ":")
-		for i, dir := range lowers {
-			if lowers[i], err = within(dir); err != nil {
-				return nil, err
-			}
-		}
-	}
-	up, err := within(upper)
+	layers := layerDirs{home: home, at: at}
+	defer layers.close()
+	data, err := layers.options(dirs, none)
 	if err != nil {
 		return nil, err
 	}
-	work, err := within(dirs["WorkDir"])
-	if err != nil {
-		return nil, err
-	}
-	data := label.FormatMountLabel("lowerdir="+strings.Join(lowers, ":")+",upperdir="+up+",workdir="+work, w.about.mountLabel)
 	// What overlayfs makes on its own account, its working directory and whiteouts, belongs to who mounts it: ours is an owner that the
 	// shifted layers have no number for.
 	uid, gid, err := w.shifted.Outside(0, 0)
 	if err != nil {
 		return nil, err
 	}
+	data = label.FormatMountLabel(data, w.about.mountLabel)
 	if err := runner.AsRoot(uid, gid, func() error { return unix.Mount("overlay", merged, "overlay", 0, data) }); err != nil {
 		return nil, fmt.Errorf("mounting overlay: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(merged, unix.MNT_DETACH)) }()
 	return detached(merged)
+}
+
+// attach mounts a directory with the container's owners.
+func (s *shifter) attach(dir, at string) error {
+	f, err := detached(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := s.apply(f); err != nil {
+		return err
+	}
+	return attachAt(f, at)
+}
+
+// layerDirs opens directories of layers, which the driver has below home, where they are mounted with other owners. They stay open until overlay has
+// them: by descriptor their names are short, and mount(2) takes one page.
+type layerDirs struct {
+	home, at string
+	open     []*os.File
+}
+
+func (l *layerDirs) close() {
+	for _, f := range l.open {
+		f.Close()
+	}
+}
+
+func (l *layerDirs) dir(name string) (string, error) {
+	rel, ok := strings.CutPrefix(name, l.home+"/")
+	if !ok {
+		return "", fmt.Errorf("layer %s is in another store: %w", name, errNotShifted)
+	}
+	f, err := os.OpenFile(filepath.Join(l.at, rel), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return "", err
+	}
+	l.open = append(l.open, f)
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
+}
+
+// options are overlay's for the directories that the driver names. With nothing below, none is: an empty directory.
+func (l *layerDirs) options(dirs map[string]string, none string) (string, error) {
+	lowers := []string{none}
+	if lower := dirs["LowerDir"]; lower != "" {
+		lowers = strings.Split(lower, ":")
+		for i, name := range lowers {
+			var err error
+			if lowers[i], err = l.dir(name); err != nil {
+				return "", err
+			}
+		}
+	}
+	upper, err := l.dir(dirs["UpperDir"])
+	if err != nil {
+		return "", err
+	}
+	work, err := l.dir(dirs["WorkDir"])
+	return "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + upper + ",workdir=" + work, err
 }
 
 // attachAt mounts a detached mount, which no other namespace sees.

@@ -9,17 +9,24 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
+// runFlags are the flags of run.
+type runFlags struct {
+	g               *globals
+	o               builder.RunOptions
+	iso, contextDir string
+	env, mounts     []string
+	terminal        *bool // nil: as the streams are
+}
+
 func newRunCmd(g *globals) *cobra.Command {
-	var o builder.RunOptions
-	var iso string
-	var env, mounts []string
-	var contextDir string
+	f := &runFlags{g: g}
 	cmd := &cobra.Command{
 		Use: "run [flags] CONTAINER [--] COMMAND [ARG...]", Short: "Run a command in a working container",
 		Example: "  run work -- apt-get update\n  run --user www-data work id\n  run --network none work sh -c 'make test'",
@@ -30,12 +37,40 @@ func newRunCmd(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	fs := cmd.Flags()
-	fs.StringArrayVarP(&env, "env", "e", nil, "`K=V` or K for this command only")
+	f.bind(cmd.Flags())
+	addHistory := historyFlag(cmd.Flags(), g)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		argv := args[1:]
+		if len(argv) > 0 && argv[0] == "--" {
+			argv = argv[1:]
+		}
+		if len(argv) == 0 {
+			return errors.New("command must be specified")
+		}
+		done, err := f.settle()
+		if err != nil {
+			return err
+		}
+		defer done()
+		c, err := s.Container(args[0])
+		if err != nil {
+			return err
+		}
+		if err := c.Run(ctx, argv, f.o); err != nil || !*addHistory {
+			return err
+		}
+		return c.Edit(builder.Edit{History: []string{runHistory(c, argv)}})
+	})
+	return cmd
+}
+
+func (f *runFlags) bind(fs *pflag.FlagSet) {
+	o, g := &f.o, f.g
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "`K=V` or K for this command only")
 	fs.StringVar(&o.Hostname, "hostname", "", "host `name`")
-	fs.StringVar(&iso, "isolation", "", "`isolation`: oci, rootless, chroot")
-	fs.StringArrayVar(&mounts, "mount", nil, "mount `type=bind|cache|tmpfs,...`")
-	fs.StringVar(&contextDir, "contextdir", "", "`dir`ectory that bind mounts are taken from")
+	fs.StringVar(&f.iso, "isolation", "", "`isolation`: oci, rootless, chroot")
+	fs.StringArrayVar(&f.mounts, "mount", nil, "mount `type=bind|cache|tmpfs,...`")
+	fs.StringVar(&f.contextDir, "contextdir", "", "`dir`ectory that bind mounts are taken from")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHostname, "no-hostname", false, "leave /etc/hostname alone")
 	fs.BoolVar(&o.Sandbox.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts alone")
 	fs.BoolVar(&o.Sandbox.NoPivot, "no-pivot", g.env.get("NOPIVOT") != "", "move the root instead of pivoting to it, for hosts that run from a ramdisk")
@@ -46,49 +81,34 @@ func newRunCmd(g *globals) *cobra.Command {
 	fs.StringArrayVarP(&o.Sandbox.Volumes, "volume", "v", nil, "bind mount `HOST:CONTAINER[:OPTIONS]`")
 	fs.StringVar(&o.Dir, "workingdir", "", "working `dir`ectory")
 	deviceFlags(fs, &o.Sandbox, "host `device`, HOST[:CONTAINER[:rwm]] or VENDOR/CLASS=NAME")
-	var terminal *bool
-	fs.VarP(&optionalBool{&terminal}, "terminal", "t", "give the command a terminal (default if all streams are one)")
+	fs.VarP(&optionalBool{&f.terminal}, "terminal", "t", "give the command a terminal (default if all streams are one)")
 	fs.Lookup("terminal").NoOptDefVal = "true"
-	addHistory := historyFlag(fs, g)
 	capFlags(fs, &o.Sandbox)
 	namespaceFlags(fs, &o.Sandbox)
-	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		argv := args[1:]
-		if len(argv) > 0 && argv[0] == "--" {
-			argv = argv[1:]
-		}
-		if len(argv) == 0 {
-			return errors.New("command must be specified")
-		}
-		if o.Sandbox.Isolation, err = g.env.isolation(iso); err != nil {
-			return err
-		}
-		if o.Mounts, err = parseMounts(mounts); err != nil {
-			return err
-		}
-		if contextDir != "" {
-			if o.Context, err = rootfs.Open(contextDir, rootfs.Apply); err != nil {
-				return fmt.Errorf("opening --contextdir: %w", err)
-			}
-			defer o.Context.Close()
-		} else {
-			hostSources(o.Mounts)
-		}
-		o.Env = g.env.expand(env)
-		o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err, Terminal: isTerminal(g.in) && isTerminal(g.out) && isTerminal(g.err)}
-		if terminal != nil {
-			o.Stdio.Terminal = *terminal
-		}
-		c, err := s.Container(args[0])
-		if err != nil {
-			return err
-		}
-		if err := c.Run(ctx, argv, o); err != nil || !*addHistory {
-			return err
-		}
-		return c.Edit(builder.Edit{History: []string{runHistory(c, argv)}})
-	})
-	return cmd
+}
+
+// settle turns what was typed into options. The caller calls done.
+func (f *runFlags) settle() (done func(), err error) {
+	o, g := &f.o, f.g
+	if o.Sandbox.Isolation, err = g.env.isolation(f.iso); err != nil {
+		return nil, err
+	}
+	if o.Mounts, err = parseMounts(f.mounts); err != nil {
+		return nil, err
+	}
+	o.Env = g.env.expand(f.env)
+	o.Stdio = builder.Stdio{In: g.in, Out: g.out, Err: g.err, Terminal: isTerminal(g.in) && isTerminal(g.out) && isTerminal(g.err)}
+	if f.terminal != nil {
+		o.Stdio.Terminal = *f.terminal
+	}
+	if f.contextDir == "" {
+		hostSources(o.Mounts)
+		return func() {}, nil
+	}
+	if o.Context, err = rootfs.Open(f.contextDir, rootfs.Apply); err != nil {
+		return nil, fmt.Errorf("opening --contextdir: %w", err)
+	}
+	return func() { o.Context.Close() }, nil
 }
 
 func isTerminal(stream any) bool {
