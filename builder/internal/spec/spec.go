@@ -117,7 +117,7 @@ func Generate(in Input) (*specs.Spec, error) {
 			Resources: in.Resources.linux(), CgroupsPath: in.CgroupParent, MountLabel: in.MountLabel, Sysctl: sys,
 		},
 	}
-	if in.HostUTS {
+	if in.HostUTS || in.Joined[specs.UTSNamespace] != "" { // another's name is not changed
 		s.Hostname = ""
 	}
 	return s, nil
