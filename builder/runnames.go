@@ -79,7 +79,7 @@ func (c *commanded) networks() network.Config {
 		helpers = append([]string{dir}, helpers...)
 	}
 	return network.Config{ConfDir: first(c.box.CNIConfigDir, n.ConfigDir), PluginPath: c.box.CNIPluginPath, Helpers: helpers,
-		Program: n.UserMode, PastaOptions: n.PastaOptions, Log: c.w.s.o.Log}
+		Program: n.UserMode, PastaOptions: n.PastaOptions, Forward: len(hostResolver(c.net).servers) == 0, Log: c.w.s.o.Log}
 }
 
 // nameFiles are the files by their places. link is nil as long as the network is not connected.
@@ -229,15 +229,9 @@ func resolvConf(h Hosts, net network.Choice, link *network.Link) (text string, o
 	if len(h.DNSServers) == 1 && h.DNSServers[0] == "none" {
 		return "", false
 	}
-	r := parseResolv(readText(hostResolv))
-	if net.New() {
-		if real := readText(stubResolv); real != "" && slices.Contains(r.servers, "127.0.0.53") {
-			r = parseResolv(real)
-		}
-		r.servers = slices.DeleteFunc(r.servers, isLoopback)
-		if link != nil && (len(r.servers) == 0 || net.Kind == network.Named && len(link.DNS) > 0) {
-			r.servers = link.DNS
-		}
+	r := hostResolver(net)
+	if net.New() && link != nil && (len(r.servers) == 0 || net.Kind == network.Named && len(link.DNS) > 0) {
+		r.servers = link.DNS
 	}
 	if len(h.DNSServers)+len(h.DNSSearch)+len(h.DNSOptions) > 0 {
 		r.search, r.options = h.DNSSearch, h.DNSOptions
@@ -246,6 +240,19 @@ func resolvConf(h Hosts, net network.Choice, link *network.Link) (text string, o
 		}
 	}
 	return r.String(), true
+}
+
+// hostResolver is the host's, for a network of its own without the servers that only the host reaches.
+func hostResolver(net network.Choice) resolver {
+	r := parseResolv(readText(hostResolv))
+	if !net.New() {
+		return r
+	}
+	if real := readText(stubResolv); real != "" && slices.Contains(r.servers, "127.0.0.53") {
+		r = parseResolv(real)
+	}
+	r.servers = slices.DeleteFunc(r.servers, isLoopback)
+	return r
 }
 
 func isLoopback(server string) bool {

@@ -92,7 +92,9 @@ type Config struct {
 	Helpers      []string
 	Program      string
 	PastaOptions []string
-	Log          *slog.Logger
+	// Forward says that the namespace reaches none of the host's name servers itself: they listen on its loopback.
+	Forward bool
+	Log     *slog.Logger
 }
 
 // A Link is the connection of one namespace.

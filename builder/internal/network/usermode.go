@@ -73,7 +73,10 @@ func (c Choice) translator(conf Config) ([]string, error) {
 	const ns = "/proc/self/fd/0"
 	if p := conf.find("pasta"); p != "" && (c.Pasta || conf.Program != "slirp4netns") {
 		argv := []string{p, "--foreground", "--quiet", "--config-net", "--address", address, "--netmask", "24", "--gateway", gateway,
-			"--dns-forward", forwarder, "--no-map-gw", "--no-netns-quit", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--netns-only"}
+			"--no-map-gw", "--no-netns-quit", "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--netns-only"}
+		if conf.Forward { // else not: answers of the host's name server, asked under its own address, would come from another
+			argv = append(argv, "--dns-forward", forwarder)
+		}
 		if hostRoot() { // it would become nobody, who may not join; it gives up its capabilities all the same
 			argv = append(argv, "--runas", "0")
 		}
