@@ -15,13 +15,13 @@ import (
 
 // rootBuilder makes the container's view of the file system and remembers what it made to mount on.
 type rootBuilder struct {
-	root   *rootfs.Root
-	null   *os.File // the host's /dev/null, pinned before anything is mounted
-	points *Points
-	foreign bool // /proc is of a PID namespace that was joined: no other can stand in for it
-	trees  int      // the first detached mount
-	stage  *os.File // a file system in memory for files, if not at a path of the host
-	missed []string
+	root    *rootfs.Root
+	null    *os.File // the host's /dev/null, pinned before anything is mounted
+	points  *Points
+	foreign bool     // /proc is of a PID namespace that was joined: no other can stand in for it
+	trees   int      // the first detached mount
+	stage   *os.File // a file system in memory for files, if not at a path of the host
+	missed  []string
 }
 
 // buildRoot mounts everything below the root file system and makes it the root of this process. Every
