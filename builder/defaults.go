@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -160,7 +161,10 @@ func (s *Store) withDefaults(box Sandbox) (Sandbox, error) {
 		h.NoHTTPProxy = true
 	}
 	if box.Limits.ShmSize == 0 && c.ShmSize != "" {
-		if box.Limits.ShmSize, err = units.RAMInBytes(c.ShmSize); err != nil {
+		if box.Limits.ShmSize, err = units.RAMInBytes(c.ShmSize); err == nil && box.Limits.ShmSize < 0 {
+			err = errors.New("it is too large")
+		}
+		if err != nil {
 			return box, fmt.Errorf("containers.conf: shm_size %q: %w", c.ShmSize, err)
 		}
 	}

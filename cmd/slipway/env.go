@@ -71,7 +71,7 @@ func (e env) cacheLimit(s *builder.Store) (*builder.CacheLimit, error) {
 	limit := s.DefaultCacheLimit()
 	if text := e.own("CACHE_SIZE"); text != "" {
 		n, err := units.FromHumanSize(text)
-		if err != nil {
+		if err != nil || n < 0 {
 			return nil, fmt.Errorf("invalid $SLIPWAY_CACHE_SIZE %q: want a size such as 5GB", text)
 		}
 		limit.Size = n

@@ -435,7 +435,7 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 			return err
 		}
 		if shm != "" {
-			s.Limits.ShmSize, err = units.RAMInBytes(shm)
+			s.Limits.ShmSize, err = bytesOf(shm)
 		}
 		return err
 	}
@@ -475,7 +475,7 @@ func limitFlags(fs *pflag.FlagSet, l *builder.Limits) func() error {
 	fs.StringVar(&swap, "memory-swap", "", "`size` of memory and swap together, -1 for unlimited (isolation oci)")
 	return func() (err error) {
 		if memory != "" {
-			if l.Memory, err = units.RAMInBytes(memory); err != nil {
+			if l.Memory, err = bytesOf(memory); err != nil {
 				return fmt.Errorf("invalid value for memory: %w", err)
 			}
 		}
@@ -484,12 +484,21 @@ func limitFlags(fs *pflag.FlagSet, l *builder.Limits) func() error {
 		case "-1":
 			l.MemorySwap = -1
 		default:
-			if l.MemorySwap, err = units.RAMInBytes(swap); err != nil {
+			if l.MemorySwap, err = bytesOf(swap); err != nil {
 				return fmt.Errorf("invalid value for memory-swap: %w", err)
 			}
 		}
 		return nil
 	}
+}
+
+// bytesOf reads a size, as 512m. One that is more than fits into its number would come out as a negative one.
+func bytesOf(text string) (int64, error) {
+	n, err := units.RAMInBytes(text)
+	if err == nil && n < 0 {
+		err = fmt.Errorf("%q is too large", text)
+	}
+	return n, err
 }
 
 func capFlags(fs *pflag.FlagSet, s *builder.Sandbox) {

@@ -154,7 +154,7 @@ func (p *parser) set(key, value, f string) (err error) {
 	case "required":
 		m.Required, err = boolean(key, value)
 	case "size", "tmpfs-size":
-		if m.Size, err = units.RAMInBytes(value); err != nil {
+		if m.Size, err = units.RAMInBytes(value); err != nil || m.Size < 0 { // what is too large comes out negative
 			return fmt.Errorf("invalid value for %s: %s", key, value)
 		}
 	case "id":
