@@ -130,12 +130,22 @@ func isArchive(r io.Reader) bool {
 	return err == nil || errors.Is(err, io.ErrUnexpectedEOF) // a long header's data is cut off
 }
 
-var magics = map[string]string{"\x1f\x8b": "gzip", "BZh": "bzip2", xzMagic: "xz", "\x28\xb5\x2f\xfd": "zstd"}
+var magics = map[string]string{"\x1f\x8b": "gzip", "BZh": "bzip2", xzMagic: "xz", zstdMagic: "zstd"}
+
+const zstdMagic = "\x28\xb5\x2f\xfd"
+
+// skippable tells whether a frame begins here that zstd's decoders skip; pzstd writes one first (RFC 8878 §3.1.2).
+func skippable(head []byte) bool {
+	return len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18"
+}
 
 // decompress looks at the first bytes and returns the uncompressed stream. The caller calls done.
 func decompress(r *bufio.Reader) (body io.Reader, done func(), err error) {
 	none := func() {}
 	head, _ := r.Peek(6) // a shorter stream matches nothing below
+	if skippable(head) {
+		head = []byte(zstdMagic)
+	}
 	for magic, name := range magics {
 		if !bytes.HasPrefix(head, []byte(magic)) {
 			continue

@@ -121,6 +121,9 @@ func PutFile(ctx context.Context, dst *rootfs.Root, dest, name string, mode uint
 		return Content{}, err
 	}
 	defer at.dir.Close()
+	if err := refuseWhiteout(at.base); err != nil {
+		return Content{}, err
+	}
 	info := rootfs.Info{Name: name, Mode: typeRegular | mode&0o7777, Mtime: mtime}
 	sum, err := c.put(at, info, r)
 	if err != nil {

@@ -63,6 +63,9 @@ func (c *copying) owner(info rootfs.Info) (uid, gid int) {
 
 // mkdirAll makes a destination directory. What is made belongs to --chown's owner, else to root.
 func (c *copying) mkdirAll(name string) (d *rootfs.Dir, existed bool, err error) {
+	if strings.Contains("/"+name, "/.wh.") {
+		return nil, false, whiteoutError(name)
+	}
 	if c.o.Link {
 		return c.linkDir(name)
 	}

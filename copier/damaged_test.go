@@ -1,6 +1,7 @@
 package copier_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -206,4 +207,21 @@ func first(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// pzstd writes a frame to be skipped before each other one (RFC 8878 §3.1.2).
+func TestSkippableFrames(t *testing.T) {
+	t.Parallel()
+	blob, err := copiertest.Archive(fmt.Sprintf("f 644 %d:%d 1 f x", os.Getuid(), os.Getgid()), ".zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := roots(t, "")
+	blob = append([]byte("\x5f\x2a\x4d\x18\x04\x00\x00\x00abcd"), blob...)
+	if !copier.IsArchive(bufio.NewReader(bytes.NewReader(blob))) {
+		t.Error("not taken for an archive")
+	}
+	if _, err := copier.Extract(context.Background(), dst, "/n", bytes.NewReader(blob), copier.Options{}); err != nil || !strings.Contains(describe(t, dst.Name()), "n/f x") {
+		t.Errorf("%v: %s", err, describe(t, dst.Name()))
+	}
 }

@@ -95,7 +95,9 @@ func (c *copying) clone(out, f *rootfs.File, size int64, h hash.Hash, buf []byte
 	}
 	for at := int64(0); at < size; {
 		data, hole := segment(f, at, size)
-		zeros(h, data-at, buf)
+		if err := c.zeros(h, data-at, buf); err != nil {
+			return err
+		}
 		if err := c.span(out, f, data, hole, h, buf); err != nil {
 			return err
 		}
@@ -120,14 +122,18 @@ func segment(f *rootfs.File, at, size int64) (data, hole int64) {
 }
 
 // zeros puts the data of a hole into h.
-func zeros(h hash.Hash, n int64, buf []byte) {
+func (c *copying) zeros(h hash.Hash, n int64, buf []byte) error {
 	if h == nil || n <= 0 {
-		return
+		return nil
 	}
 	clear(buf)
 	for ; n > 0; n -= int64(len(buf)) {
+		if err := c.ctx.Err(); err != nil { // a hole may be of terabytes
+			return err
+		}
 		h.Write(buf[:min(n, int64(len(buf)))])
 	}
+	return nil
 }
 
 // step is how much the kernel copies before we look whether to stop, and while it is still in the processor's cache.

@@ -127,7 +127,9 @@ func (c *copying) node(from *rootfs.Dir, name string, info rootfs.Info, to place
 	var err error
 	if info.IsRegular() {
 		var f *rootfs.File
-		if f, info, err = from.Regular(name); err != nil {
+		if f, info, err = from.Regular(name); errors.Is(err, fs.ErrNotExist) {
+			return errGone
+		} else if err != nil {
 			return err
 		}
 		got, err = c.file(f, info, to, c.buffer(0))
@@ -229,7 +231,11 @@ func keepXattr(key string) bool {
 // refuseWhiteout keeps names out of images that would be taken for whiteouts of a layer (dockerfile.md §19.17).
 func refuseWhiteout(name string) error {
 	if strings.HasPrefix(name, ".wh.") {
-		return fmt.Errorf("%q cannot be copied: the name cannot be told from a whiteout of a layer", name)
+		return whiteoutError(name)
 	}
 	return nil
+}
+
+func whiteoutError(name string) error {
+	return fmt.Errorf("%q cannot be copied: the name cannot be told from a whiteout of a layer", name)
 }

@@ -44,12 +44,12 @@ func (c *copying) selected(src *rootfs.Root, pattern string) ([]item, error) {
 			return nil, fmt.Errorf("source %q: %w", pattern, err)
 		}
 	}
-	var found []match
-	if err := glob(src, match{path: "/"}, parts, c.o.Parents, &found); err != nil {
+	g := globbing{src: src, deep: c.o.Parents, seen: map[visit]bool{}}
+	if err := g.glob(match{path: "/"}, parts); err != nil {
 		return nil, fmt.Errorf("source %q: %w", pattern, err)
 	}
 	items, hidden := []item{}, 0
-	for _, m := range found {
+	for _, m := range g.found {
 		it, err := c.newItem(src, m)
 		if err != nil {
 			return nil, err
@@ -228,23 +228,45 @@ func unescape(name string) string {
 	return b.String()
 }
 
+// globbing is the state of one search for what a pattern matches. With "**" the same path can match in many ways, a number of them that
+// grows with every further one; seen keeps each from being looked at twice.
+type globbing struct {
+	src   *rootfs.Root
+	deep  bool // "**" is any number of components
+	seen  map[visit]bool
+	found []match
+}
+
+// A visit is a path with as many components of the pattern left.
+type visit struct {
+	at   match
+	left int
+}
+
 // glob appends what parts match below the directory at, in byte order.
-func glob(src *rootfs.Root, at match, parts []string, deep bool, found *[]match) error {
+func (g *globbing) glob(at match, parts []string) error {
+	if g.deep {
+		v := visit{at, len(parts)}
+		if g.seen[v] {
+			return nil
+		}
+		g.seen[v] = true
+	}
 	if len(parts) == 0 {
-		*found = append(*found, at)
+		g.found = append(g.found, at)
 		return nil
 	}
 	if parts[0] == pivotMark {
-		return glob(src, match{at.path, at.path}, parts[1:], deep, found)
+		return g.glob(match{at.path, at.path}, parts[1:])
 	}
 	if !wild(parts[0]) {
 		next := match{path.Join(at.path, unescape(parts[0])), at.pivot}
-		if _, err := src.Lstat(next.path); err != nil {
+		if _, err := g.src.Lstat(next.path); err != nil {
 			return nil //nolint:nilerr // nothing there matches nothing
 		}
-		return glob(src, next, parts[1:], deep, found)
+		return g.glob(next, parts[1:])
 	}
-	d, err := src.Dir(at.path)
+	d, err := g.src.Dir(at.path)
 	if err != nil {
 		return nil //nolint:nilerr // not a directory: nothing below matches
 	}
@@ -253,8 +275,8 @@ func glob(src *rootfs.Root, at match, parts []string, deep bool, found *[]match)
 	if err != nil {
 		return err
 	}
-	if deep && parts[0] == "**" {
-		return globDeep(src, at, names, parts, found)
+	if g.deep && parts[0] == "**" {
+		return g.any(at, names, parts)
 	}
 	for _, n := range names {
 		ok, err := path.Match(parts[0], n)
@@ -264,34 +286,34 @@ func glob(src *rootfs.Root, at match, parts []string, deep bool, found *[]match)
 		if !ok {
 			continue
 		}
-		if err := glob(src, match{path.Join(at.path, n), at.pivot}, parts[1:], deep, found); err != nil {
+		if err := g.glob(match{path.Join(at.path, n), at.pivot}, parts[1:]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// globDeep matches "**": no component, or one and again. It does not follow links.
-func globDeep(src *rootfs.Root, at match, names, parts []string, found *[]match) error {
+// any matches "**": no component, or one and again. It does not follow links.
+func (g *globbing) any(at match, names, parts []string) error {
 	if len(parts) > 1 {
-		if err := glob(src, at, parts[1:], true, found); err != nil {
+		if err := g.glob(at, parts[1:]); err != nil {
 			return err
 		}
 	}
 	for _, n := range names {
 		next := match{path.Join(at.path, n), at.pivot}
-		i, err := src.Lstat(next.path)
+		i, err := g.src.Lstat(next.path)
 		if err != nil {
 			continue
 		}
-		if len(parts) == 1 { // a directory is copied with all it holds
-			*found = append(*found, next)
+		rest := parts
+		switch {
+		case len(parts) == 1: // a directory is copied with all it holds
+			rest = nil
+		case !i.IsDir():
 			continue
 		}
-		if !i.IsDir() {
-			continue
-		}
-		if err := glob(src, next, parts, true, found); err != nil {
+		if err := g.glob(next, rest); err != nil {
 			return err
 		}
 	}

@@ -241,6 +241,9 @@ func (c *copying) avoid(dir rootfs.Info) error {
 
 // subtree copies a directory inside a copied one.
 func (c *copying) subtree(from *rootfs.Dir, name string, s spot, to opener) error {
+	if len(s.at) > rootfs.MaxPath {
+		return &rootfs.PathError{Op: "open", Path: s.at, Err: unix.ENAMETOOLONG}
+	}
 	sub, err := from.Dir(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // gone since the directory was read

@@ -147,6 +147,9 @@ func Cases() []Case {
 			Want: "d 755 0:0 1 n\nl 0 0:0 2 n/l " + strings.Repeat("x/", 2000) + "\nl 0 0:0 3 n/m \xff/../.."},
 		{Name: "19.17 whiteout names", From: "d 755 0:0 1 t\nf 644 0:0 2 t/.wh.x x", Src: []string{"t"}, Dest: "/n", Fails: "cannot be told from a whiteout"},
 		{Name: "19.17 whiteout names, named", From: "f 644 0:0 2 .wh.x x", Src: []string{".wh.x"}, Dest: "/n/", Fails: "cannot be told from a whiteout"},
+		{Name: "19.17 whiteout names of the destination", Src: []string{"f"}, Dest: "/n/.wh.f", Fails: "cannot be told from a whiteout"},
+		{Name: "19.17 whiteout names on the way", Src: []string{"f"}, Dest: "/.wh.n/f", Fails: "cannot be told from a whiteout"},
+		{Name: "19.17 whiteout names of a directory", Src: []string{"d"}, Dest: "/n/.wh.d", Fails: "cannot be told from a whiteout"},
 
 		// 6.9 archives
 		{Name: "6.9 a tar, with the owners in it", From: archived, Src: []string{"a.tar"}, Dest: "/n", O: copier.Options{Unpack: true}, Want: unpacked},
@@ -185,6 +188,7 @@ func Cases() []Case {
 		{Name: "6.8 pivot", Src: []string{"x/./y/*.txt"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 now n/y\nf 644 0:0 1014 n/y/1.txt 1"},
 		{Name: "6.8 pivot behind a wildcard", Src: []string{"?/./y/1*"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 now n/y\nf 644 0:0 1014 n/y/1.txt 1"},
 		{Name: "6.8 any depth", Src: []string{"**/*.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 now n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
+		{Name: "6.8 any depth, in several ways", Src: []string{"**/**/*/**/**/2.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 now n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
 		{Name: "6.8 a directory with its own name", Src: []string{"x/y"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1014 n/x/y/1.txt 1\nf 644 0:0 1015 n/x/y/2.md 2"},
 		{Name: "6.8 a directory at the top", Src: []string{"empty"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 700 0:0 1006 n/empty"},
 		{Name: "19.20 everything", From: "d 710 3:4 1 t\nf 644 3:4 2 t/a a", Src: []string{"./"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 710 0:0 1 n/t\nf 644 0:0 2 n/t/a a"},

@@ -97,7 +97,16 @@ type PathError struct {
 	Err      error
 }
 
-func (e *PathError) Error() string { return fmt.Sprintf("%s %q: %v", e.Op, e.Path, e.Err) }
+func (e *PathError) Error() string { return fmt.Sprintf("%s %q: %v", e.Op, Short(e.Path), e.Err) }
+
+// Short is a path for a message: of one that is too long to be read, its two ends.
+func Short(name string) string {
+	const most, end = 600, 100
+	if len(name) <= most {
+		return name
+	}
+	return name[:end] + "…" + name[len(name)-end:]
+}
 
 // Unwrap gives the system's error.
 func (e *PathError) Unwrap() error { return e.Err }

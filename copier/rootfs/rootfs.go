@@ -95,6 +95,10 @@ func (r *Root) Name() string { return r.name }
 // Ownership tells how owners are treated.
 func (r *Root) Ownership() Ownership { return r.own }
 
+// MaxPath is the longest path inside a root, in bytes: twice what the kernel takes at once. It bounds what a hostile tree or
+// archive of directories in directories costs: every one of them has a path, which together grow with the square of the depth.
+const MaxPath = 8 << 10
+
 const retries = 128 // EAGAIN: a rename raced with the look-up of ".."
 
 func (r *Root) openat2(name string, flags uint64) (int, error) {
@@ -112,6 +116,9 @@ func (r *Root) openat2(name string, flags uint64) (int, error) {
 func (r *Root) open(name string, flags int) (int, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return -1, r.wrap("open", name, unix.EINVAL)
+	}
+	if len(name) > MaxPath {
+		return -1, r.wrap("open", name, unix.ENAMETOOLONG)
 	}
 	clean := strings.TrimLeft(name, "/")
 	if clean == "" {
@@ -131,7 +138,7 @@ func (r *Root) open(name string, flags int) (int, error) {
 }
 
 func (r *Root) wrap(op, name string, err error) error {
-	return &fs.PathError{Op: op, Path: path.Join("/", name), Err: err}
+	return &fs.PathError{Op: op, Path: Short(path.Join("/", name)), Err: err}
 }
 
 // Open opens a file or directory for reading. A FIFO does not block it.
@@ -253,41 +260,55 @@ func (r *Root) mkdirAll(name string, perm uint32, uid, gid int) (*Dir, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return d, err
 	}
-	name = path.Clean("/" + name)
-	up, base := path.Split(name)
-	if base == "" {
+	if d, err = r.Dir("/"); err != nil {
 		return nil, err
 	}
-	parent, err := r.mkdirAll(up, perm, uid, gid)
-	if err != nil {
+	name = path.Clean("/" + name)
+	for at := 1; at < len(name); {
+		part, rest, _ := strings.Cut(name[at:], "/")
+		at += len(part)
+		next, err := r.descend(d, name[:at], part, func() error {
+			if err := d.Mkdir(part, perm); err != nil {
+				return err
+			}
+			return d.Chown(part, uid, gid)
+		})
+		d.Close()
 		var dangling *danglingError
 		if errors.As(err, &dangling) {
-			dangling.target = path.Join(dangling.target, base)
+			dangling.target = path.Join(dangling.target, rest)
 		}
-		return nil, err
+		if err != nil {
+			return nil, err
+		}
+		d = next
+		at++
 	}
-	defer parent.Close()
-	err = parent.Mkdir(base, perm)
-	if errors.Is(err, fs.ErrExist) {
-		return r.afterExist(parent, up, base)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := parent.Chown(base, uid, gid); err != nil {
-		return nil, err
-	}
-	return parent.Dir(base)
+	return d, nil
 }
 
-// afterExist handles an entry that look-up does not find but creation does: a dangling link, or a race.
-func (r *Root) afterExist(parent *Dir, up, base string) (*Dir, error) {
-	target, err := parent.Readlink(base)
-	if err != nil {
-		return parent.Dir(base)
+// descend opens the directory called part in d, by way of whole, its path inside the root, if it is a link there; what is missing it
+// lets mkdir make.
+func (r *Root) descend(d *Dir, whole, part string, mkdir func() error) (*Dir, error) {
+	next, err := d.Dir(part)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := mkdir(); err != nil && !errors.Is(err, fs.ErrExist) { // somebody else was quicker
+			return nil, err
+		}
+		next, err = d.Dir(part)
+	}
+	if err == nil {
+		return next, nil
+	}
+	target, lerr := d.Readlink(part)
+	if lerr != nil {
+		return nil, err
+	}
+	if next, err = r.Dir(whole); !errors.Is(err, fs.ErrNotExist) {
+		return next, err
 	}
 	if !path.IsAbs(target) {
-		target = path.Join(up, target)
+		target = path.Join(path.Dir(whole), target)
 	}
 	return nil, &danglingError{target}
 }

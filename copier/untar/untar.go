@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 	"strings"
 	"time"
@@ -101,7 +102,7 @@ func Untar(ctx context.Context, r io.Reader, root *rootfs.Root, o Options) (int6
 			return u.size, fmt.Errorf("reading archive: %w", err)
 		}
 		if err := u.entry(h, tr); err != nil {
-			return u.size, fmt.Errorf("unpacking %q: %w", h.Name, err)
+			return u.size, fmt.Errorf("unpacking %q: %w", rootfs.Short(h.Name), err)
 		}
 	}
 	for i := len(u.dirs) - 1; i >= 0; i-- {
@@ -133,6 +134,9 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		u.o.Each(h)
 	}
 	name := path.Clean("/" + h.Name)
+	if u.o.Whiteouts == Refuse && strings.Contains(name, "/.wh.") {
+		return errors.New("the name cannot be told from a whiteout of a layer")
+	}
 	dir, base := path.Split(name)
 	if strings.HasPrefix(base, ".wh.") {
 		return u.whiteout(dir, base)
@@ -148,7 +152,7 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		return err
 	}
 	defer parent.Close()
-	if err := u.clear(parent, base, h); err != nil {
+	if done, err := u.clear(parent, base, h); done || err != nil {
 		return err
 	}
 	if err := u.create(parent, base, h, body); err != nil {
@@ -180,19 +184,24 @@ func (u *unpacking) rootEntry(h *tar.Header) error {
 	return u.attributes(d.At("."), "/", h)
 }
 
-// clear removes what is in the way: anything but a directory for a directory.
-func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) error {
+// clear removes what is in the way: anything but a directory for a directory. It tells whether nothing is left to do: a hard link to what
+// has this name, as tar writes it when it is given a file twice, must not remove the only name there is.
+func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) (done bool, err error) {
 	i, err := parent.Lstat(base)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case i.IsDir() && h.Typeflag == tar.TypeDir:
+		return false, nil
+	case h.Typeflag == tar.TypeLink:
+		to, err := u.root.Lstat(path.Clean("/" + h.Linkname))
+		if err != nil || to.Dev == i.Dev && to.Ino == i.Ino {
+			return true, err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if i.IsDir() && h.Typeflag == tar.TypeDir {
-		return nil
-	}
-	return parent.RemoveAll(base)
+	return false, parent.RemoveAll(base)
 }
 
 func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
@@ -339,11 +348,22 @@ func (u *unpacking) owner(h *tar.Header) (uid, gid int, err error) {
 	if u.o.GID != nil {
 		gid = *u.o.GID
 	}
+	switch {
+	case isID(uid) && isID(gid):
+	case u.o.IgnoreChown:
+		return -1, -1, nil
+	default:
+		return 0, 0, fmt.Errorf("its owner %d:%d is out of range", uid, gid)
+	}
 	if u.o.Map != nil {
 		return u.o.Map(uid, gid)
 	}
 	return uid, gid, nil
 }
+
+// isID tells whether the kernel takes a number for what it is: it cuts larger ones off, to root's for one, and takes the last for no
+// change of owner.
+func isID(n int) bool { return n >= 0 && n < math.MaxUint32 }
 
 const xattrRecord = "SCHILY.xattr."
 
@@ -363,9 +383,6 @@ func setXattr(at rootfs.Attributes, record, value string) error {
 const opaque = ".wh..wh..opq"
 
 func (u *unpacking) whiteout(dir, base string) error {
-	if u.o.Whiteouts == Refuse {
-		return errors.New("the name cannot be told from a whiteout of a layer")
-	}
 	if strings.HasPrefix(base, ".wh..wh.") && base != opaque {
 		return nil // AUFS's own bookkeeping
 	}

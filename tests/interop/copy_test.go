@@ -168,5 +168,8 @@ func differences() map[string]string {
 		"7 taken back inside":                                "directories on the way to a file that is taken back have their own modes (§7); buildah's have 0755",
 		"19.17 whiteout names":                               whiteout,
 		"19.17 whiteout names, named":                        whiteout,
+		"19.17 whiteout names of the destination":            whiteout,
+		"19.17 whiteout names on the way":                    whiteout,
+		"19.17 whiteout names of a directory":                whiteout,
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // A mode says what the directory is that a walker reads.
@@ -320,6 +322,9 @@ func (w *walker) linked(d *dir, name string, n *node) (bool, error) {
 // directory writes a directory and what is in it.
 func (w *walker) directory(up *dir, name string) error {
 	d := &dir{up: up, name: name, n: &node{path: up.child(name)}}
+	if len(d.n.path) > rootfs.MaxPath {
+		return pathError("open", rootfs.Short(d.n.path), unix.ENAMETOOLONG)
+	}
 	fd, err := open(up.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return vanished(pathError("open", d.n.path, err))
