@@ -144,6 +144,29 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// A copy into what is copied, as within one container, does not go on in its own result.
+func TestIntoItself(t *testing.T) {
+	t.Parallel()
+	for _, dest := range []string{"/d/new", "/d/new/er", "/d/s"} {
+		root, dir := tree(t, map[string]string{"d/a": "a", "d/s/b": "b"})
+		if _, err := Copy(context.Background(), root, dest, root, []string{"d"}, Options{}); err == nil || !strings.Contains(err.Error(), "cannot be copied into itself") {
+			t.Errorf("%s: %v", dest, err)
+		}
+		if got := list(t, dir); len(got) > 100 || !strings.Contains(got, "d/s/b=b") {
+			t.Errorf("%s: left %s", dest, got)
+		}
+	}
+	root, dir := tree(t, map[string]string{"d/a": "a"})
+	for _, dest := range []string{"/d", "/d2"} {
+		if _, err := Copy(context.Background(), root, dest, root, []string{"d"}, Options{}); err != nil {
+			t.Errorf("%s: %v", dest, err)
+		}
+	}
+	if got := list(t, dir); got != "d/ d/a=a d2/ d2/a=a" {
+		t.Errorf("left %s", got)
+	}
+}
+
 // The digest depends on everything but times.
 func TestDigest(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ type copying struct {
 	newest     time.Time
 	links      map[inode]linked // of the pattern at hand
 	bufs       [maxWorkers][]byte
+	top        rootfs.Info     // the directory that a directory at hand is copied to
 	linkDirs   map[string]bool // with Link: directories made; true where the time is still to be set
 }
 

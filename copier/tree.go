@@ -2,6 +2,7 @@ package copier
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"runtime"
@@ -72,6 +73,9 @@ func (c *copying) tree(src *rootfs.Root, it item, dest string) error {
 		return err
 	}
 	defer to.Close()
+	if c.top, err = to.Lstat("."); err != nil {
+		return err
+	}
 	c.add("", rootfs.Info{Mode: unix.S_IFDIR}, "", nil, nil)
 	if err := c.children(from, s, func() (*rootfs.Dir, error) { return to, nil }); err != nil {
 		return err
@@ -258,6 +262,9 @@ func (c *copying) subtree(from *rootfs.Dir, name string, s spot, to opener) erro
 	}
 	if err := c.avoid(info); err != nil {
 		return err
+	}
+	if c.dst != nil && info.Dev == c.top.Dev && info.Ino == c.top.Ino {
+		return fmt.Errorf("the destination is inside what is copied, as %q: a directory cannot be copied into itself", "/"+rootfs.Short(s.at))
 	}
 	attrs, err := sub.Xattrs(".")
 	if err != nil {
