@@ -28,7 +28,7 @@ func TestExchange(t *testing.T) {
 	before := stamp(t, canary, outside)
 	blob := archive(t, &tar.Header{Name: "n/s", Typeflag: tar.TypeDir, Mode: 0o711}, &tar.Header{Name: "n/s/b", Typeflag: tar.TypeReg, Mode: 0o777, Uname: "inside"},
 		&tar.Header{Name: "n/s/h", Typeflag: tar.TypeLink, Linkname: "n/s/b"}, &tar.Header{Name: "n/s/new", Typeflag: tar.TypeReg, Mode: 0o777, Uname: "x"})
-	from, src := tree(t, map[string]string{"d/s/b": "inside", "l": "->d/s"})
+	from, src := tree(t, map[string]string{"d/s/b": "inside", "d/s/packed": string(blob), "l": "->d/s"})
 	to, dst := tree(t, map[string]string{"n/s/": ""})
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
 	defer stop()
@@ -54,6 +54,11 @@ func TestExchange(t *testing.T) {
 		_, _ = Copy(ctx, to, "/n", from, []string{"d", "l", "*"}, Options{})
 		_, _ = Copy(ctx, to, "/n", from, []string{"d/s/b"}, Options{Parents: true, NoDigest: true})
 		_, _ = Copy(ctx, to, "/n/s/", from, []string{"d/s/b"}, Options{Link: true})
+		_, _ = Copy(ctx, to, "/n/s", from, []string{"d/s/packed"}, Options{Unpack: true})
+		_, _ = Copy(ctx, to, "/n/s/", from, []string{"**/b"}, Options{Parents: true, Excludes: []string{"**", "!**/b"}})
+		_, _ = Copy(ctx, to, "/n/back", to, []string{"n/s", "n/s/l*"}, Options{KeepOwner: true, NoFollow: true})
+		_, _ = PutFile(ctx, to, "/n/s/put", "put", 0o777, time.Unix(1, 0), strings.NewReader("inside"), Options{Chmod: "777"})
+		_, _ = Digest(ctx, from, []string{"d/s", "d/s/b"}, Options{})
 		copies++
 	}
 	<-done
