@@ -13,7 +13,8 @@ import (
 )
 
 // TestDebianPod installs real packages in a restricted pod, with one id and nothing else, and compares every owner, mode,
-// device and capability with the same build done as root.
+// device and capability with the same build done as root. Then it is TestDebian's story there: a script of primitives, every transport, and
+// the image back in an empty store.
 func TestDebianPod(t *testing.T) {
 	harness.Need(t, "runc")
 	archive := debianTar(t)
@@ -34,11 +35,29 @@ slipway add -q $c "$1" /
 slipway commit -q --rm $c debian-base >id
 slipway bud -q --cap-add MKNOD -t made "$2"
 slipway push -q --disable-compression made oci:$3:latest
+test -n "$4" || exit 0
+c=$(slipway from debian-base)
+slipway run $c -- sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends hello >/dev/null && hello'
+slipway unshare --mount m=$c sh -c 'echo written by the host >$m/srv/through-mount'
+slipway config --env GREETING=hi --label a=b --port 80 --workingdir /srv --cmd '["/bin/sh","-c","hello -g $GREETING"]' $c
+id=$(slipway commit -q --rm $c demo)
+mkdir $3.out
+places="docker://$4/team/demo:v1 oci:$3.out/layout:v1 oci-archive:$3.out/archive.tar dir:$3.out/plain"
+for place in $places docker-archive:$3.out/docker.tar:demo:v1; do slipway push -q --tls-verify=false demo $place; done
+export SLIPWAY_ROOT=$3.out/store SLIPWAY_RUNROOT=$3.out/run
+for place in $places; do
+	got=$(slipway pull -q --tls-verify=false $place)
+	test $got = $id || { echo "$got from $place, pushed $id"; exit 1; }
+done
+for i in $id $(slipway pull -q docker-archive:$3.out/docker.tar); do
+	c=$(slipway from $i)
+	slipway run $c -- sh -c 'cat through-mount; hello -g $GREETING'
+done
 `
 	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.Run("sh", script, archive, ctx, filepath.Join(s.Dir, "by-root"))
+	s.Run("sh", script, archive, ctx, filepath.Join(s.Dir, "by-root"), "")
 	want := podTree(t, filepath.Join(s.Dir, "by-root"))
 	for _, filter := range []string{"O"} { // A is in tests/script/pod_run.txtar
 		dir := filepath.Join(s.Dir, "pod-"+filter)
@@ -57,11 +76,11 @@ slipway push -q --disable-compression made oci:$3:latest
 				p.Env = append(p.Env, kv)
 			}
 		}
-		cmd, err := p.Command(filepath.Join(s.Dir, "bundle-"+filter), "sh", script, "/mnt/"+filepath.Base(archive), ctx, dir+"/made")
+		cmd, err := p.Command(filepath.Join(s.Dir, "bundle-"+filter), "sh", script, "/mnt/"+filepath.Base(archive), ctx, dir+"/made", startRegistry(t, s))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Run(cmd.Args...)
+		contains(t, s.Run(cmd.Args...), strings.Repeat("\nwritten by the host\nhi", 2))
 		got := podTree(t, dir+"/made")
 		if len(got) < 5000 {
 			t.Errorf("filter %s: only %d files", filter, len(got))
