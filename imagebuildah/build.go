@@ -142,14 +142,15 @@ func (e *StepError) Unwrap() error { return e.Err }
 // build is the state of the build for one platform.
 type build struct {
 	*job
-	o      Options // Pull.Platform is the platform
-	plan   *plan.Plan
-	global expand.Scope
-	done   []*stage  // by index; one that is needed is there before those that need it start
-	making []*making // by index
-	target int
-	needed []int
-	guess  []string // see expected
+	o        Options // Pull.Platform is the platform
+	plan     *plan.Plan
+	global   expand.Scope
+	done     []*stage                   // by index; one that is needed is there before those that need it start
+	making   []*making                  // by index
+	foreseen []func() (foreseen, error) // by index, once the global scope is known
+	target   int
+	needed   []int
+	guess    []string // see expected
 }
 
 // Build builds the target of a Dockerfile, for each platform, and gives the image its tags. Nothing is left of a build that fails,

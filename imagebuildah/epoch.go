@@ -104,7 +104,8 @@ func (b *build) onlyAdd(name string) (*instructions.AddCommand, error) {
 		return nil, wrong
 	}
 	found := *add
-	word, err := b.static(k).Expand(add.SourcePaths[0])
+	scope := expand.Scope{Escape: b.plan.Escape} // nothing is declared in a stage of one instruction
+	word, err := scope.Expand(add.SourcePaths[0])
 	if err != nil {
 		return nil, b.plan.At(add.Location(), err)
 	}

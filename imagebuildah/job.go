@@ -63,6 +63,9 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 		b := &build{job: j, o: o, plan: p, done: make([]*stage, len(p.Stages)), making: make([]*making, len(p.Stages))}
 		b.o.Pull.Platform = platform
 		b.o.Annotations = slices.Concat(o.Annotations, o.PlatformAnnotations[platform.OrHost()])
+		for i := range p.Stages {
+			b.foreseen = append(b.foreseen, sync.OnceValues(func() (foreseen, error) { return b.foresee(i) }))
+		}
 		if w := o.Outs[platform]; w != nil {
 			b.o.Out, b.o.Err = w, w
 		}

@@ -47,50 +47,50 @@ func (b *build) targetName() string {
 	return first(b.o.Target, b.plan.Stages[len(b.plan.Stages)-1].Name, "default")
 }
 
+// foreseen is what is known of a stage before anything is pulled.
+type foreseen struct {
+	plan.Sources
+	// end is the scope behind the stage's last instruction.
+	end static
+}
+
 // sources are what a stage is made from (plan.Sources).
 func (b *build) sources(i int) (plan.Sources, error) {
+	f, err := b.foreseen[i]()
+	return f.Sources, err
+}
+
+// foresee finds out what a stage is made from; the scope of the stage that it begins with is known by then.
+func (b *build) foresee(i int) (f foreseen, err error) {
 	st := b.plan.Stages[i]
-	var s plan.Sources
-	var err error
-	if s.Base, err = b.baseName(i); err != nil {
-		return s, err
+	if f.Base, err = b.baseName(i); err != nil {
+		return f, err
 	}
-	if s.After, err = b.global.Expand(st.After); err != nil {
-		return s, b.plan.At(st.Location, err)
+	if f.After, err = b.global.Expand(st.After); err != nil {
+		return f, b.plan.At(st.Location, err)
 	}
-	scope := b.static(i)
-	if k, ok := b.plan.Stage(s.Base, i); ok {
+	f.end = static{expand.Scope{Escape: b.plan.Escape}}
+	if k, ok := b.plan.Stage(f.Base, i); ok {
+		below, _ := b.foreseen[k]() // an error is the other stage's
+		f.end.Env, f.end.Declared = below.end.Env, below.end.Declared
 		for _, c := range b.plan.Stages[k].Commands {
 			if on, ok := c.(*instructions.OnbuildCommand); ok {
 				if fired, err := plan.Instruction(on.Expression); err == nil { // what is wrong with it is said where it fires
-					s.Refs = append(s.Refs, scope.refs(fired)...)
+					f.Refs = append(f.Refs, f.end.refs(fired)...)
 				}
 			}
 		}
 	}
 	for _, c := range st.Commands {
-		s.Refs = append(s.Refs, scope.refs(c)...)
-		scope.follow(c, b.o.Args, b.global.Env)
+		f.Refs = append(f.Refs, f.end.refs(c)...)
+		f.end.follow(c, b.o.Args, b.global.Env)
 	}
-	return s, nil
+	return f, nil
 }
 
 // A static scope is what can be known of variables before anything is pulled: the names that --from and from= hold
 // are expanded with it, to know what a stage needs.
 type static struct{ expand.Scope }
-
-func (b *build) static(i int) *static {
-	s := &static{expand.Scope{Escape: b.plan.Escape}}
-	if name, err := b.baseName(i); err == nil {
-		if k, ok := b.plan.Stage(name, i); ok {
-			s = b.static(k)
-			for _, c := range b.plan.Stages[k].Commands {
-				s.follow(c, b.o.Args, b.global.Env)
-			}
-		}
-	}
-	return s
-}
 
 // follow does what an instruction does to the scope; errors are said when the instruction is executed.
 func (s *static) follow(c instructions.Command, given map[string]string, outer []string) {

@@ -51,6 +51,22 @@ type Scope struct {
 	Declared []string
 }
 
+// variables are looked up by the lexer, of which most words have none.
+type variables []string
+
+// Get implements shell.EnvGetter.
+func (v variables) Get(key string) (string, bool) { return Get(v, key) }
+
+// Keys implements shell.EnvGetter.
+func (v variables) Keys() []string {
+	keys := make([]string, 0, len(v))
+	for _, kv := range v {
+		key, _, _ := strings.Cut(kv, "=")
+		keys = append(keys, key)
+	}
+	return keys
+}
+
 // Word replaces the variables of a word and removes its quotes. unset are the names that have no value and were not
 // declared, sorted.
 func (s *Scope) Word(word string) (out string, unset []string, err error) {
@@ -58,7 +74,7 @@ func (s *Scope) Word(word string) (out string, unset []string, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	res, err := shell.NewLex(s.Escape).ProcessWordWithMatches(word, shell.EnvsFromSlice(s.Env))
+	res, err := shell.NewLex(s.Escape).ProcessWordWithMatches(word, variables(s.Env))
 	for name := range res.Unmatched {
 		if !slices.Contains(s.Declared, name) {
 			unset = append(unset, name)
@@ -80,7 +96,7 @@ func (s *Scope) Words(word string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := shell.NewLex(s.Escape).ProcessWords(word, shell.EnvsFromSlice(s.Env))
+	list, err := shell.NewLex(s.Escape).ProcessWords(word, variables(s.Env))
 	return list, bounded(word, strings.Join(list, " "), err)
 }
 
@@ -93,7 +109,7 @@ func (s *Scope) Body(text string) (string, error) {
 	}
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
-	out, _, err := lex.ProcessWord(text, shell.EnvsFromSlice(s.Env))
+	out, _, err := lex.ProcessWord(text, variables(s.Env))
 	return out, bounded(text, out, err)
 }
 
@@ -154,24 +170,30 @@ func (s *Scope) History() string {
 
 // Set returns env with a variable set, in place if it is there. The argument stays as it is.
 func Set(env []string, key, value string) []string {
-	env = slices.Clone(env)
-	for i, kv := range env {
-		if strings.HasPrefix(kv, key+"=") {
-			env[i] = key + "=" + value
-			return env
-		}
+	if i := index(env, key); i >= 0 {
+		env = slices.Clone(env)
+		env[i] = key + "=" + value
+		return env
 	}
-	return append(env, key+"="+value)
+	return append(env[:len(env):len(env)], key+"="+value)
 }
 
 // Get looks up a variable.
 func Get(env []string, key string) (string, bool) {
-	for _, kv := range env {
-		if v, ok := strings.CutPrefix(kv, key+"="); ok {
-			return v, true
-		}
+	if i := index(env, key); i >= 0 {
+		return env[i][len(key)+1:], true
 	}
 	return "", false
+}
+
+// index finds the variable, or -1: the last one of that name, as images may have several.
+func index(env []string, key string) int {
+	for i, kv := range slices.Backward(env) {
+		if len(kv) > len(key) && kv[len(key)] == '=' && kv[:len(key)] == key {
+			return i
+		}
+	}
+	return -1
 }
 
 // IsProxy tells the build arguments that RUN gets without an ARG (dockerfile.md §3.6).

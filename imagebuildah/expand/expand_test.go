@@ -1,6 +1,7 @@
 package expand
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -93,4 +94,36 @@ func FuzzWord(f *testing.F) {
 		_, _ = s.Words(word)
 		_, _ = s.Body(word)
 	})
+}
+
+// A word without variables costs the same however many there are: files with thousands of them are read in no time.
+func TestManyVariables(t *testing.T) { //nolint:paralleltest // allocations are counted
+	var few, many Scope
+	few.Escape, many.Escape = '\\', '\\'
+	for i := range 1000 {
+		many.Set(fmt.Sprintf("V%d", i), "x")
+	}
+	cost := func(s *Scope) float64 {
+		return testing.AllocsPerRun(10, func() {
+			if _, err := s.Expand("word"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if a, b := cost(&few), cost(&many); b > a+5 {
+		t.Errorf("%v allocations with 1000 variables, %v with none", b, a)
+	}
+}
+
+// Of several variables of one name, as images may have, the last one counts.
+func TestSameName(t *testing.T) {
+	t.Parallel()
+	s := Scope{Escape: '\\', Env: []string{"A=1", "B=2", "A=3"}}
+	if got, err := s.Expand("$A$B${AB}"); got != "32" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	s.Set("A", "4")
+	if got, err := s.Expand("$A"); got != "4" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
 }
