@@ -18,7 +18,7 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	b := st.b
 	o.Context, o.IgnoreFile, o.Secrets, o.Agents = b.context, b.o.IgnoreFile, b.o.Secrets, b.o.Agents
 	o.Open = func(ctx context.Context, from string) (builder.MountSource, error) {
-		t, err := st.tree(ctx, from)
+		t, err := st.tree(ctx, mountFlag, from)
 		if err != nil {
 			return builder.MountSource{}, err
 		}
@@ -26,7 +26,7 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 		return builder.MountSource{Root: root, IgnoreFile: t.ignore, Close: done}, err
 	}
 	o.Identify = func(from string) (string, error) {
-		t, err := st.tree(ctx, from)
+		t, err := st.tree(ctx, mountFlag, from)
 		return t.layer, err
 	}
 	if len(b.o.CacheFrom) > 0 {
@@ -69,12 +69,15 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	}, nil
 }
 
+// mountFlag is what names the tree of a mount, for messages.
+const mountFlag = "--mount from="
+
 // mountTree finds what a mount is taken from.
 func (st *stage) mountTree(ctx context.Context, from string) (tree, error) {
 	if from == "" {
 		return st.b.files(), nil
 	}
-	return st.tree(ctx, from)
+	return st.tree(ctx, mountFlag, from)
 }
 
 // bound is what a mount binds: content names it; state tells whether it was touched, empty for what cannot be.

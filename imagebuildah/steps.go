@@ -214,7 +214,7 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	if err != nil {
 		return err
 	}
-	t, err := st.tree(ctx, from)
+	t, err := st.tree(ctx, "COPY --from=", from)
 	if err != nil {
 		return err
 	}
@@ -247,8 +247,8 @@ func (t tree) with(f func(*rootfs.Root) error) error {
 	return errors.Join(f(root), done())
 }
 
-// tree finds what --from names: an earlier stage, else an image.
-func (st *stage) tree(ctx context.Context, from string) (tree, error) {
+// tree finds what a flag names: an earlier stage, else an image.
+func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 	s := st.b.s
 	if n, ok := st.b.replaced(from); ok {
 		ref, image := imageContext(n.value)
@@ -270,7 +270,7 @@ func (st *stage) tree(ctx context.Context, from string) (tree, error) {
 	}
 	img, err := st.b.pull(ctx, from, st.b.o.Pull)
 	if err != nil {
-		return tree{}, fmt.Errorf("COPY --from=%s: no stage or image found with that name%s: %w", from, st.b.plan.Similar(from), err)
+		return tree{}, fmt.Errorf("%s%s: no stage or image found with that name%s: %w", flag, from, st.b.plan.Similar(from), err)
 	}
 	return tree{layer: img.TopLayer(), open: img.Open}, nil
 }

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -107,25 +106,6 @@ func (t Tree) complete() Tree {
 	}
 	slices.SortFunc(all, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return all
-}
-
-// FromDir reads a directory of the host into a tree whose entries belong to root,
-// below prefix in the tree.
-func FromDir(dir, prefix string) (Tree, error) {
-	var t Tree
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == dir {
-			return err
-		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		f, err := fromHost(name, path.Join(prefix, filepath.ToSlash(rel)))
-		t = append(t, f)
-		return err
-	})
-	return t, err
 }
 
 // fromHost reads one file, directory or symbolic link of the host.
