@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containers/image/v5/signature/sigstore"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -40,6 +43,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"lines":    lines,
 		"asuser":   h.asUser,
 		"pod":      h.pod,
+		"sleeper":  sleeper,
 		"clean":    h.clean,
 		"program":  program,
 	}
@@ -412,6 +416,34 @@ func (h *Harness) clean(ts *testscript.TestScript, _ []string) error {
 		return fmt.Errorf("left behind: %s", strings.Join(left, " "))
 	}
 	return err
+}
+
+// sleeper is "sleeper there|gone": waits until the command "sleep $MARK" runs, wherever it was started, or does not any more. Nobody
+// has as much patience as that sleep: that it is gone says that it was ended.
+func sleeper(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 || args[0] != "there" && args[0] != "gone" {
+		return errors.New("usage: sleeper there|gone")
+	}
+	want := []byte("sleep\x00" + ts.Getenv("MARK") + "\x00")
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(files, func(name string) bool {
+			line, err := os.ReadFile(name)
+			return err == nil && bytes.Equal(line, want) // it may have ended meanwhile
+		})
+		switch {
+		case (at >= 0) == (args[0] == "there"):
+			return nil
+		case time.Now().Before(deadline):
+		case at >= 0:
+			return fmt.Errorf("%s still sleeps", filepath.Dir(files[at]))
+		default:
+			return errors.New("nobody sleeps")
+		}
+	}
 }
 
 // output runs a program that must succeed, and returns its stdout.

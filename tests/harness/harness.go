@@ -9,6 +9,7 @@ package harness
 
 import (
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +68,7 @@ func compile(pkg, file string) error {
 
 // Main is the TestMain of a package: it puts a harness into h, runs the tests, and returns their exit code.
 func Main(m *testing.M, h **Harness) int {
+	unix.Umask(0o022) // the modes of the files that scripts begin with, whoever runs them
 	var err error
 	if *h, err = New(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -119,6 +121,7 @@ func (h *Harness) setup(env *testscript.Env) error {
 	path := filepath.Dir(h.Bin) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	env.Vars = append(env.Vars,
 		"PATH="+path,
+		"MARK="+mark(work),
 		"HOME="+filepath.Join(work, "home"),
 		"REPO="+repository(),
 		"XDG_RUNTIME_DIR="+filepath.Join(work, "xdg-run"),
@@ -131,6 +134,14 @@ func (h *Harness) setup(env *testscript.Env) error {
 	env.Values[registryKey{}] = map[string]*regtest.Registry{}
 	env.Defer(func() { Unmount(work) })
 	return nil
+}
+
+// mark is a number of seconds that a script can tell its own sleep by among all processes of the machine, where other scripts
+// and other runs of this one sleep as well: no two have the same directory at a time.
+func mark(work string) string {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(work))
+	return fmt.Sprintf("9%09d", sum.Sum32()%1e9)
 }
 
 // repository returns the directory of this module's sources, from which a test runs.
