@@ -55,7 +55,10 @@ func (c *commanded) connect(hostname, id string) func(context.Context, int) (fun
 		return nil
 	}
 	return func(ctx context.Context, pid int) (func() error, error) {
-		conf := c.networks()
+		conf, err := c.networks()
+		if err != nil {
+			return nil, err
+		}
 		link, err := c.net.Attach(ctx, pid, id, conf)
 		if err != nil {
 			return nil, err
@@ -72,14 +75,25 @@ func (c *commanded) connect(hostname, id string) func(context.Context, int) (fun
 }
 
 // networks are where networks and what connects them are found: flags, then the variable and containers.conf.
-func (c *commanded) networks() network.Config {
+func (c *commanded) networks() (network.Config, error) {
 	e, n := c.conf.Engine, c.conf.Network
 	helpers := []string(e.HelperDirs)
 	if dir, _ := c.w.s.o.Environ("CONTAINERS_HELPER_BINARY_DIR"); dir != "" {
 		helpers = append([]string{dir}, helpers...)
 	}
-	return network.Config{ConfDir: first(c.box.CNIConfigDir, n.ConfigDir), PluginPath: c.box.CNIPluginPath, Helpers: helpers,
-		Program: n.UserMode, PastaOptions: n.PastaOptions, Forward: len(hostResolver(c.net).servers) == 0, Log: c.w.s.o.Log}
+	leases, err := c.w.s.runDir("networks")
+	conf := network.Config{ConfDir: c.box.CNIConfigDir, PluginPath: c.box.CNIPluginPath, Helpers: helpers, Program: n.UserMode, PastaOptions: n.PastaOptions,
+		Forward: len(hostResolver(c.net).servers) == 0,
+		Backend: n.Backend, DefaultName: n.Default, DefaultSubnet: n.DefaultSubnet, Leases: leases, Log: c.w.s.o.Log}
+	switch {
+	case conf.ConfDir != "":
+		conf.Backend = "cni"
+	case n.Backend == "netavark":
+		conf.BridgeDir = n.ConfigDir
+	default:
+		conf.ConfDir = n.ConfigDir
+	}
+	return conf, err
 }
 
 // nameFiles are the files by their places. link is nil as long as the network is not connected.

@@ -19,7 +19,7 @@ func peers() []string {
 	}
 }
 
-// Condition evaluates [root], [overlay], [userns], [users], [cni] and the peers for
+// Condition evaluates [root], [overlay], [userns], [users], [cni], [netavark] and the peers for
 // testscript. With everything required (see Required) a missing one is an error.
 func Condition(name string) (bool, error) {
 	switch name {
@@ -33,6 +33,9 @@ func Condition(name string) (bool, error) {
 		return supports(file, list), nil
 	case "cni":
 		_, err := os.Stat("/usr/lib/cni/ptp")
+		return must(name, err == nil)
+	case "netavark":
+		_, err := os.Stat("/usr/lib/podman/netavark")
 		return must(name, err == nil)
 	case "users":
 		_, err := user.Lookup("slipway-single")

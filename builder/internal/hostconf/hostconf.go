@@ -71,9 +71,12 @@ type Engine struct {
 
 // Network is how commands with a network of their own are connected.
 type Network struct {
-	ConfigDir    string  `toml:"network_config_dir"`
-	UserMode     string  `toml:"default_rootless_network_cmd"`
-	PastaOptions Strings `toml:"pasta_options"`
+	Backend       string  `toml:"network_backend"`
+	ConfigDir     string  `toml:"network_config_dir"`
+	Default       string  `toml:"default_network"`
+	DefaultSubnet string  `toml:"default_subnet"`
+	UserMode      string  `toml:"default_rootless_network_cmd"`
+	PastaOptions  Strings `toml:"pasta_options"`
 }
 
 // Strings is a list. One that holds {append=true} is added to that of the files before, which it replaces otherwise.

@@ -1,6 +1,6 @@
 // Package network gives a command's new network namespace a connection: through a program that translates its traffic
-// into ordinary sockets of ours (pasta, else slirp4netns; both work without privilege), or through plugins of the container network
-// interface, which a host's administrator has configured. Start with Parse; Choice.Attach connects.
+// into ordinary sockets of ours (pasta, else slirp4netns; both work without privilege), or to networks that a host's administrator has
+// configured: through plugins of the container network interface, or through podman's netavark. Start with Parse; Choice.Attach connects.
 //
 // Nothing here enters a namespace: the programs do, by the descriptor that they are given (decisions.md §1.8).
 package network
@@ -80,8 +80,10 @@ func Parse(text string) (Choice, error) {
 	return c, nil
 }
 
+var errUnknown = errors.New("network not found")
+
 func unknown(name string) error {
-	return fmt.Errorf("unable to find network with name or ID %s: network not found", name)
+	return fmt.Errorf("unable to find network with name or ID %s: %w", name, errUnknown)
 }
 
 // Config is where networks are found. Both are lists of directories, separated by colons; empty is what is usual.
@@ -94,7 +96,13 @@ type Config struct {
 	PastaOptions []string
 	// Forward says that the namespace reaches none of the host's name servers itself: they listen on its loopback.
 	Forward bool
-	Log     *slog.Logger
+	// Backend says whose networks there are, cni or netavark; empty is both, in this order. BridgeDir is where podman keeps its networks,
+	// DefaultName and DefaultSubnet are of the one that needs no file, Leases is a directory of ours for the addresses that are in use.
+	Backend                    string
+	BridgeDir                  string
+	DefaultName, DefaultSubnet string
+	Leases                     string
+	Log                        *slog.Logger
 }
 
 // A Link is the connection of one namespace.
@@ -126,12 +134,72 @@ func (c Choice) Attach(ctx context.Context, pid int, id string, conf Config) (*L
 	l := &Link{undo: []func() error{ns.Close}}
 	switch c.Kind {
 	case Private:
-		err = c.usermode(ctx, l, ns, pid, conf)
+		if c.bridged(conf) {
+			c.Names = []string{first(conf.DefaultName, defaultName)}
+			conf.Backend = "netavark"
+			err = c.named(ctx, l, ns, id, conf)
+		} else {
+			err = c.usermode(ctx, l, ns, pid, conf)
+		}
 	case Named:
-		err = c.plugins(ctx, l, ns, id, conf)
+		err = c.named(ctx, l, ns, id, conf)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// bridged tells whether a private network is podman's default one: where there is nothing else.
+func (c Choice) bridged(conf Config) bool {
+	return !c.Pasta && conf.Program == "" && hostRoot() && conf.find("pasta") == "" && conf.find("slirp4netns") == "" && conf.find("netavark") != ""
+}
+
+// A connector is a network that the host knows by name.
+type connector interface {
+	// connect connects a namespace; what the link takes down again may be a part of it when it fails.
+	connect(ctx context.Context, l *Link, at place, conf Config) error
+}
+
+// place is one interface of a namespace.
+type place struct {
+	ns        *os.File
+	id, iface string
+}
+
+// path names the namespace. Our descriptor outlives the command, so that it can be cleaned up after.
+func (p place) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.ns.Fd()) }
+
+// named connects the namespace to each of the networks.
+func (c Choice) named(ctx context.Context, l *Link, ns *os.File, id string, conf Config) error {
+	if !hostRoot() {
+		return fmt.Errorf("networks by name need root: use --network private, host or none instead of %s", strings.Join(c.Names, ","))
+	}
+	for i, name := range c.Names {
+		n, err := conf.network(name)
+		if err != nil {
+			return err
+		}
+		conf.Log.Debug("connecting a network", "name", name)
+		if err := n.connect(ctx, l, place{ns, id, fmt.Sprintf("eth%d", i)}, conf); err != nil {
+			return fmt.Errorf("network %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// network finds a network by its name.
+func (c Config) network(name string) (connector, error) {
+	switch c.Backend {
+	case "", "cni", "netavark":
+	default:
+		return nil, fmt.Errorf("network_backend %q in containers.conf: want cni or netavark", c.Backend)
+	}
+	if c.Backend != "netavark" {
+		list, err := find(c.ConfDir, name)
+		if err == nil || c.Backend == "cni" || !errors.Is(err, errUnknown) {
+			return list, err
+		}
+	}
+	return c.findBridged(name)
 }

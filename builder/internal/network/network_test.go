@@ -95,3 +95,41 @@ func TestLastLine(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestLease(t *testing.T) {
+	dir := t.TempDir()
+	b, err := readBridged([]byte(`{"name":"n","subnets":[{"subnet":"10.0.0.4/30","gateway":"10.0.0.5"},{"subnet":"fd00::/64","lease_range":{"end_ip":"fd00::7","start_ip":"fd00::6"}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, second Link
+	ips, err := b.lease(&first, dir)
+	if want := []netip.Addr{netip.MustParseAddr("10.0.0.6"), netip.MustParseAddr("fd00::7")}; err != nil || !reflect.DeepEqual(ips, want) {
+		t.Errorf("%v, %v", ips, err)
+	}
+	if ips, err := b.lease(&second, dir); err == nil {
+		t.Errorf("an address is used twice: %v", ips)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.lease(&second, dir); err != nil {
+		t.Errorf("given back, but %v", err)
+	}
+}
+
+func TestLast(t *testing.T) {
+	for p, want := range map[string]string{"10.88.0.0/16": "10.88.255.255", "10.1.2.3/32": "10.1.2.3", "fd00::/120": "fd00::ff", "192.168.1.64/27": "192.168.1.95"} {
+		if got := last(netip.MustParsePrefix(p)); got.String() != want {
+			t.Errorf("%s: %s, want %s", p, got, want)
+		}
+	}
+}
+
+func TestReadBridged(t *testing.T) {
+	for _, text := range []string{"", "{}x", `{"subnets":[{}]}`, `{"subnets":[{"subnet":"10.0.0.0"}]}`} {
+		if _, err := readBridged([]byte(text)); err == nil {
+			t.Errorf("%q: accepted", text)
+		}
+	}
+}

@@ -97,35 +97,20 @@ type attachment struct {
 	path          []string
 }
 
-// plugins connects the namespace to each of the networks.
-func (c Choice) plugins(ctx context.Context, l *Link, ns *os.File, id string, conf Config) error {
-	if !hostRoot() {
-		return fmt.Errorf("networks by name need root: use --network private, host or none instead of %s", strings.Join(c.Names, ","))
-	}
-	for i, name := range c.Names {
-		list, err := find(conf.ConfDir, name)
-		if err != nil {
+// connect connects a namespace to the network.
+func (c conflist) connect(ctx context.Context, l *Link, at place, conf Config) error {
+	a := attachment{conf: c, id: at.id, iface: at.iface, path: filepath.SplitList(first(conf.PluginPath, usualPlugins)), ns: at.path()}
+	for _, p := range c.Plugins {
+		if _, err := a.program(p["type"].(string)); err != nil { //nolint:forcetypeassert // readConf has looked
 			return err
 		}
-		a := attachment{conf: list, id: id, iface: fmt.Sprintf("eth%d", i), path: filepath.SplitList(first(conf.PluginPath, usualPlugins)),
-			// Our descriptor outlives the command, so that plugins can clean up after it.
-			ns: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())}
-		for _, p := range list.Plugins {
-			if _, err := a.program(p["type"].(string)); err != nil { //nolint:forcetypeassert // readConf has looked
-				return fmt.Errorf("network %s: %w", name, err)
-			}
-		}
-		conf.Log.Debug("connecting a network", "name", name, "plugins", len(list.Plugins))
-		result, err := a.add(ctx)
-		l.undo = append(l.undo, func() error { return a.del(result) })
-		if err != nil {
-			return fmt.Errorf("network %s: %w", name, err)
-		}
-		if err := l.note(result); err != nil {
-			return fmt.Errorf("network %s: %w", name, err)
-		}
 	}
-	return nil
+	result, err := a.add(ctx)
+	l.undo = append(l.undo, func() error { return a.del(result) })
+	if err != nil {
+		return err
+	}
+	return l.note(result)
 }
 
 func (a attachment) add(ctx context.Context) (result json.RawMessage, err error) {

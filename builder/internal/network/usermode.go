@@ -98,9 +98,13 @@ func (c Choice) translator(conf Config) ([]string, error) {
 	return nil, errors.New("a private network needs the program pasta or slirp4netns: install the package passt, or use --network host or none")
 }
 
-// find is where a program is, empty for nowhere.
+// find is where a program is, empty for nowhere. netavark is never on PATH.
 func (c Config) find(name string) string {
-	for _, dir := range c.Helpers {
+	dirs := c.Helpers
+	if len(dirs) == 0 && name == "netavark" {
+		dirs = filepath.SplitList(usualHelpers)
+	}
+	for _, dir := range dirs {
 		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return p
 		}
