@@ -44,10 +44,15 @@ func (c *copying) unpack(from *rootfs.Dir, name, dest string) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
-	c.seen(name, info)
 	if err := c.extract(dest, f); err != nil {
 		return true, fmt.Errorf("%s: %w", name, err)
 	}
+	if c.dst != nil {
+		if info, err = f.Info(); err != nil { // as it is now: see Content.State
+			return true, err
+		}
+	}
+	c.seen(name, info)
 	return true, nil
 }
 

@@ -282,6 +282,52 @@ func TestExtractHostile(t *testing.T) {
 	}
 }
 
+// touching is a context that does something each time it is asked, as copying does between two reads.
+type touching struct {
+	context.Context //nolint:containedctx // it is one
+	f               func()
+}
+
+func (c touching) Err() error { c.f(); return c.Context.Err() }
+
+// An archive that is written to while it is unpacked is not what its digest was made of.
+func TestArchiveTouched(t *testing.T) {
+	t.Parallel()
+	src, dir := tree(t, map[string]string{"a.tar": string(archive(t, &tar.Header{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644, Uid: os.Getuid(), Gid: os.Getgid()}))})
+	o := Options{Unpack: true}
+	want, err := Digest(context.Background(), src, []string{"a.tar"}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, touched := range []bool{false, true} {
+		dst, to := tree(t, nil)
+		ctx := touching{context.Background(), func() {
+			if _, err := os.Stat(filepath.Join(to, "f")); err == nil && touched {
+				if err := os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Unix(1, 0)); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+		got, err := Copy(ctx, dst, "/", src, []string{"a.tar"}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Digest != want.Digest || (got.State == want.State) == touched {
+			t.Errorf("touched: %v, but got %+v after %+v", touched, got, want)
+		}
+	}
+}
+
+// Each file is found once, however many stars lead to it.
+func TestDeepTwice(t *testing.T) {
+	t.Parallel()
+	src, _ := tree(t, map[string]string{"a/b/f": "", "a/f": ""})
+	got, err := Digest(context.Background(), src, []string{"**/**/f"}, Options{Parents: true})
+	if err != nil || got.Files != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // A directory of the source, and one of the destination, is swapped for a link to the outside all the time.
 func TestRace(t *testing.T) {
 	t.Parallel()

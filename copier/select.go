@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +82,12 @@ func (c *copying) parts(pattern string) []string {
 	if pivot {
 		parts = append(components(before), pivotMark)
 	}
-	return append(parts, components(after)...)
+	parts = append(parts, components(after)...)
+	if !c.o.Parents {
+		return parts
+	}
+	deep := func(a, b string) bool { return a == "**" && b == "**" } // which finds everything once more
+	return slices.CompactFunc(parts, deep)
 }
 
 func components(pattern string) []string {

@@ -8,6 +8,7 @@ package untar
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -76,8 +77,8 @@ type unpacking struct {
 	// sparse is how long the sparse files are together.
 	sparse int64
 	buf    []byte
-	// made are the entries of this stream, which its own opaque markers do not hide. With Delete only.
-	made map[string]bool
+	// made are the entries of this stream, which its own opaque markers do not hide, by digests: names may be long. With Delete only.
+	made map[[sha256.Size]byte]bool
 }
 
 type dirTime struct {
@@ -88,7 +89,7 @@ type dirTime struct {
 // Untar unpacks r below root and returns the sum of the file sizes. Directories get their times last. What was unpacked before
 // an error stays, but for the file at hand.
 func Untar(ctx context.Context, r io.Reader, root *rootfs.Root, o Options) (int64, error) {
-	u := &unpacking{ctx: ctx, root: root, o: o, buf: make([]byte, 64<<10), made: map[string]bool{}}
+	u := &unpacking{ctx: ctx, root: root, o: o, buf: make([]byte, 64<<10), made: map[[sha256.Size]byte]bool{}}
 	tr := tar.NewReader(r)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -152,7 +153,8 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		return err
 	}
 	defer parent.Close()
-	if done, err := u.clear(parent, base, h); done || err != nil {
+	done, hid, err := u.clear(parent, base, h)
+	if done || err != nil {
 		return err
 	}
 	if err := u.create(parent, base, h, body); err != nil {
@@ -162,8 +164,13 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		}
 		return err
 	}
+	if hid && h.Typeflag == tar.TypeDir {
+		if err := u.hide(parent, base); err != nil {
+			return err
+		}
+	}
 	if u.o.Whiteouts == Delete {
-		u.made[name] = true
+		u.made[sha256.Sum256([]byte(name))] = true
 	}
 	if h.Typeflag == tar.TypeLink || isFile(h) {
 		return nil // it has the file's attributes, or has got them
@@ -184,24 +191,36 @@ func (u *unpacking) rootEntry(h *tar.Header) error {
 	return u.attributes(d.At("."), "/", h)
 }
 
-// clear removes what is in the way: anything but a directory for a directory. It tells whether nothing is left to do: a hard link to what
-// has this name, as tar writes it when it is given a file twice, must not remove the only name there is.
-func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) (done bool, err error) {
+// clear removes what is in the way: anything but a directory for a directory. It tells whether that was a whiteout of this stream, or
+// whether nothing is left to do: a hard link to what has this name, as tar writes it when it is given a file twice, must not remove the
+// only name there is.
+func (u *unpacking) clear(parent *rootfs.Dir, base string, h *tar.Header) (done, hid bool, err error) {
 	i, err := parent.Lstat(base)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return false, false, nil
 	case err != nil:
-		return false, err
+		return false, false, err
 	case i.IsDir() && h.Typeflag == tar.TypeDir:
-		return false, nil
+		return false, false, nil
 	case h.Typeflag == tar.TypeLink:
 		to, err := u.root.Lstat(path.Clean("/" + h.Linkname))
 		if err != nil || to.Dev == i.Dev && to.Ino == i.Ino {
-			return true, err
+			return true, false, err
 		}
 	}
-	return false, parent.RemoveAll(base)
+	hid = u.o.Whiteouts == Overlay && i.Mode&unix.S_IFMT == unix.S_IFCHR && i.Rdev == 0
+	return false, hid, parent.RemoveAll(base)
+}
+
+// hide keeps what layers below have in a directory out of it: the stream had a whiteout of that name before.
+func (u *unpacking) hide(parent *rootfs.Dir, base string) error {
+	d, err := parent.Dir(base)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return u.opaque(d, "")
 }
 
 func (u *unpacking) create(parent *rootfs.Dir, base string, h *tar.Header, body io.Reader) error {
@@ -417,7 +436,7 @@ func (u *unpacking) opaque(parent *rootfs.Dir, dir string) error {
 		return err
 	}
 	for _, n := range names {
-		if u.made[path.Join(dir, n)] {
+		if u.made[sha256.Sum256([]byte(path.Join(dir, n)))] {
 			continue
 		}
 		if err := parent.RemoveAll(n); err != nil {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,5 +50,43 @@ func TestControlAttributes(t *testing.T) {
 	}
 	if !strings.Contains(got, "user.mine") {
 		t.Skipf("no attributes of users here: %q", got)
+	}
+}
+
+// A directory that follows its own whiteout is a new one: what layers below have in it stays hidden (OCI image spec, layer.md).
+func TestWhiteoutThenDirectory(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []*tar.Header{{Name: ".wh.a", Typeflag: tar.TypeReg}, {Name: "a/", Typeflag: tar.TypeDir}, {Name: "a/new", Typeflag: tar.TypeReg}, {Name: "b/", Typeflag: tar.TypeDir}} {
+		h.Mode, h.Uid, h.Gid = 0o755, os.Getuid(), os.Getgid()
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	root, err := rootfs.Open(dir, rootfs.Apply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := Untar(context.Background(), &b, root, Options{Whiteouts: Overlay, UserXattr: true}); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
+			t.Skip("no whiteouts or attributes of users here: ", err)
+		}
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "y", "b": ""} {
+		buf := make([]byte, 16)
+		n, _ := unix.Lgetxattr(filepath.Join(dir, name), "user.overlay.opaque", buf)
+		if got := string(buf[:max(n, 0)]); got != want {
+			t.Errorf("%s is marked %q, want %q", name, got, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a", "new")); err != nil {
+		t.Error(err)
 	}
 }
