@@ -115,6 +115,11 @@ func (b *bridged) connect(ctx context.Context, l *Link, at place, conf Config) e
 		return err
 	}
 	call := func(ctx context.Context, verb string) ([]byte, error) {
+		alone, err := flock.Acquire(filepath.Join(conf.Leases, ".lock"), flock.Exclusive) // two of it at once trip over each other's rules
+		if err != nil {
+			return nil, err
+		}
+		defer alone.Close()
 		var out, said bytes.Buffer
 		cmd := exec.CommandContext(ctx, program, "--config", conf.Leases, verb, at.path())
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), &out, &said
