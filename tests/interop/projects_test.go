@@ -33,7 +33,9 @@ func projects(t *testing.T, s *harness.Store) {
 			names = append(names, name)
 		}
 	}
-	lines := func(file string) []string { return strings.FieldsFunc(files[file], func(r rune) bool { return r == '\n' }) }
+	lines := func(file string) []string {
+		return strings.FieldsFunc(files[file], func(r rune) bool { return r == '\n' })
+	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			s := s.With(t)
