@@ -184,12 +184,7 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 }
 
 func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent string) (err error) {
-	src, err := c.ref.NewImageSource(ctx, c.sys)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
+	blob, err := c.open(ctx, step)
 	if err != nil {
 		return err
 	}
@@ -205,7 +200,7 @@ func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent 
 		return err
 	}
 	defer file.Close()
-	if _, err := io.Copy(file, io.LimitReader(blob, step.Size)); err != nil {
+	if _, err := io.Copy(file, blob); err != nil {
 		return err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
@@ -213,6 +208,29 @@ func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent 
 	}
 	return c.put(step, id, parent, file)
 }
+
+// open opens what the list says of a step: so many bytes of it, as they come.
+func (c *RemoteCache) open(ctx context.Context, step remoteStep) (io.ReadCloser, error) {
+	src, err := c.ref.NewImageSource(ctx, c.sys)
+	if err != nil {
+		return nil, err
+	}
+	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return &sourceBlob{io.LimitReader(blob, step.Size), blob, src}, nil
+}
+
+// A sourceBlob is a blob whose source is closed with it.
+type sourceBlob struct {
+	io.Reader
+	blob io.Closer
+	src  types.ImageSource
+}
+
+// Close closes both.
+func (b *sourceBlob) Close() error { return errors.Join(b.blob.Close(), b.src.Close()) }
 
 // put makes a blob that has been fetched a layer.
 func (c *RemoteCache) put(step remoteStep, id, parent string, blob io.Reader) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/archive"
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/builder/internal/layer"
@@ -49,17 +50,12 @@ func (c *RemoteCache) FetchMount(ctx context.Context, m CacheMount, dir string) 
 }
 
 func (c *RemoteCache) unpackMount(ctx context.Context, step remoteStep, dir string) error {
-	src, err := c.ref.NewImageSource(ctx, c.sys)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: step.Blob, Size: step.Size}, none.NoCache)
+	blob, err := c.open(ctx, step)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
-	plain, err := archive.DecompressStream(io.LimitReader(blob, step.Size))
+	plain, err := zstd.NewReader(blob, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 	if err != nil {
 		return err
 	}
