@@ -4,10 +4,12 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/owners"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/userns"
@@ -30,11 +32,11 @@ func Examine(o StoreOptions) []Finding {
 	s, err := Open(o)
 	if err != nil {
 		list = append(list, Finding{Name: "storage", Found: err.Error(), Remedy: "name a directory that you own, on a file system with extended attributes, with --root and --runroot"})
-		return append(list, programFindings()...)
+		return append(list, programFindings(o)...)
 	}
 	defer s.Close() //nolint:errcheck // nothing was written
 	list = append(list, s.ownersFinding(), s.storageFinding(), Finding{Name: "temporary files", Here: true, Found: s.o.TempDir})
-	return append(append(list, s.configurationFindings()...), programFindings()...)
+	return append(append(list, s.configurationFindings()...), programFindings(o)...)
 }
 
 // withoutNew tells whether this process can never gain privileges, so that newuidmap would be of no use.
@@ -116,7 +118,7 @@ func readable(file string) bool {
 }
 
 // programFindings tells of programs that some flags need.
-func programFindings() []Finding {
+func programFindings(o StoreOptions) []Finding {
 	runtime := Finding{Name: "OCI runtime", Found: installedRuntime(), Needed: "--isolation oci"}
 	if runtime.Here = runtime.Found != ""; !runtime.Here {
 		runtime.Found, runtime.Remedy = "neither crun nor runc", "install crun"
@@ -129,14 +131,17 @@ func programFindings() []Finding {
 	if git.Here = git.Found != ""; !git.Here {
 		git.Found, git.Remedy = "not installed", "install git"
 	}
-	return []Finding{runtime, networkFinding(), foreign, git}
+	return []Finding{runtime, networkFinding(o.helpers(nil)), foreign, git}
 }
 
 // networkFinding tells whether commands can have a network of their own.
-func networkFinding() Finding {
-	f := Finding{Name: "private network", Found: first(program("pasta"), program("slirp4netns")), Needed: "--network private"}
+func networkFinding(helpers []string) Finding {
+	f := Finding{Name: "private network", Found: network.Config{Helpers: helpers}.PrivateProgram(), Needed: "--network private"}
 	if f.Found == "" {
 		f.Found, f.Remedy = "neither pasta nor slirp4netns", "install passt; without, --network host and none work"
+		return f
+	}
+	if f.Here = filepath.Base(f.Found) == "netavark"; f.Here { // it needs no device
 		return f
 	}
 	tun, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)

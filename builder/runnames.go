@@ -77,10 +77,7 @@ func (c *commanded) connect(hostname, id string) func(context.Context, int) (fun
 // networks are where networks and what connects them are found: flags, then the variable and containers.conf.
 func (c *commanded) networks() (network.Config, error) {
 	e, n := c.conf.Engine, c.conf.Network
-	helpers := []string(e.HelperDirs)
-	if dir, _ := c.w.s.o.Environ("CONTAINERS_HELPER_BINARY_DIR"); dir != "" {
-		helpers = append([]string{dir}, helpers...)
-	}
+	helpers := c.w.s.o.helpers(e.HelperDirs)
 	leases, err := c.w.s.runDir("networks")
 	conf := network.Config{ConfDir: c.box.CNIConfigDir, PluginPath: c.box.CNIPluginPath, Helpers: helpers, Program: n.UserMode, PastaOptions: n.PastaOptions,
 		Forward: len(hostResolver(c.net).servers) == 0,
@@ -94,6 +91,17 @@ func (c *commanded) networks() (network.Config, error) {
 		conf.ConfDir = n.ConfigDir
 	}
 	return conf, err
+}
+
+// helpers are the directories that network programs are looked for in: the caller's, then those of containers.conf.
+func (o *StoreOptions) helpers(conf []string) []string {
+	if o.Environ == nil {
+		return conf
+	}
+	if dir, _ := o.Environ("CONTAINERS_HELPER_BINARY_DIR"); dir != "" {
+		return append([]string{dir}, conf...)
+	}
+	return conf
 }
 
 // nameFiles are the files by their places. link is nil as long as the network is not connected.

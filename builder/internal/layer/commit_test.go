@@ -174,7 +174,6 @@ func acceptable(t *testing.T, b []byte) {
 	}
 }
 
-// A directory that takes the place of another hides what that held.
 // A file of the base that gets a further name is in the layer under both, one file, whichever way the driver tells what changed.
 func TestFurtherName(t *testing.T) {
 	eachVariant(t, func(t *testing.T, st storage.Store, move bool) {
@@ -199,6 +198,7 @@ func TestFurtherName(t *testing.T) {
 	})
 }
 
+// A directory that takes the place of another hides what that held.
 func TestReplacedDirectory(t *testing.T) {
 	for _, v := range variants {
 		t.Run(fmt.Sprintf("%s move=%v", v.driver, v.move), func(t *testing.T) {

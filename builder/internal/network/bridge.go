@@ -21,6 +21,7 @@ import (
 // network's range, as podman takes its own from the beginning.
 
 const (
+	netavark      = "netavark"
 	usualBridges  = "/etc/containers/networks"
 	usualHelpers  = "/usr/local/libexec/podman:/usr/local/lib/podman:/usr/libexec/podman:/usr/lib/podman"
 	defaultName   = "podman"
@@ -98,7 +99,7 @@ func (c Config) defaultBridge(name string) (*bridged, error) {
 
 // connect connects a namespace to the network.
 func (b *bridged) connect(ctx context.Context, l *Link, at place, conf Config) error {
-	program := conf.find("netavark")
+	program := conf.find(netavark)
 	if program == "" {
 		return errors.New("it needs the program netavark: install the package netavark")
 	}

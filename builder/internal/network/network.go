@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -136,7 +137,7 @@ func (c Choice) Attach(ctx context.Context, pid int, id string, conf Config) (*L
 	case Private:
 		if c.bridged(conf) {
 			c.Names = []string{first(conf.DefaultName, defaultName)}
-			conf.Backend = "netavark"
+			conf.Backend = netavark
 			err = c.named(ctx, l, ns, id, conf)
 		} else {
 			err = c.usermode(ctx, l, ns, pid, conf)
@@ -150,9 +151,23 @@ func (c Choice) Attach(ctx context.Context, pid int, id string, conf Config) (*L
 	return l, nil
 }
 
-// bridged tells whether a private network is podman's default one: where there is nothing else.
+// bridged tells whether a private network is podman's default one.
 func (c Choice) bridged(conf Config) bool {
-	return !c.Pasta && conf.Program == "" && hostRoot() && conf.find("pasta") == "" && conf.find("slirp4netns") == "" && conf.find("netavark") != ""
+	return !c.Pasta && conf.Program == "" && filepath.Base(conf.PrivateProgram()) == netavark
+}
+
+// PrivateProgram is the program that connects a private network where none is named, empty if there is none: pasta, slirp4netns, or for
+// root, where there is nothing else, netavark.
+func (c Config) PrivateProgram() string {
+	for _, name := range []string{"pasta", "slirp4netns"} {
+		if p := c.find(name); p != "" {
+			return p
+		}
+	}
+	if hostRoot() {
+		return c.find(netavark)
+	}
+	return ""
 }
 
 // A connector is a network that the host knows by name.
@@ -191,11 +206,11 @@ func (c Choice) named(ctx context.Context, l *Link, ns *os.File, id string, conf
 // network finds a network by its name.
 func (c Config) network(name string) (connector, error) {
 	switch c.Backend {
-	case "", "cni", "netavark":
+	case "", "cni", netavark:
 	default:
 		return nil, fmt.Errorf("network_backend %q in containers.conf: want cni or netavark", c.Backend)
 	}
-	if c.Backend != "netavark" {
+	if c.Backend != netavark {
 		list, err := find(c.ConfDir, name)
 		if err == nil || c.Backend == "cni" || !errors.Is(err, errUnknown) {
 			return list, err

@@ -101,7 +101,7 @@ func (c Choice) translator(conf Config) ([]string, error) {
 // find is where a program is, empty for nowhere. netavark is never on PATH.
 func (c Config) find(name string) string {
 	dirs := c.Helpers
-	if len(dirs) == 0 && name == "netavark" {
+	if len(dirs) == 0 && name == netavark {
 		dirs = filepath.SplitList(usualHelpers)
 	}
 	for _, dir := range dirs {
