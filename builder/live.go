@@ -63,7 +63,7 @@ func (s *Store) sweep() error {
 // deleteDead removes what an unlocked mark stands for.
 func (s *Store) deleteDead(dir, name string) error {
 	if strings.HasPrefix(name, scratchPrefix) {
-		return removeScratch(filepath.Join(dir, name))
+		return s.removeScratch(filepath.Join(dir, name))
 	}
 	return s.deleteWorkspace(name)
 }

@@ -81,7 +81,7 @@ func (c *commanded) networks() (network.Config, error) {
 	leases, err := c.w.s.runDir("networks")
 	conf := network.Config{ConfDir: c.box.CNIConfigDir, PluginPath: c.box.CNIPluginPath, Helpers: helpers, Program: n.UserMode, PastaOptions: n.PastaOptions,
 		Forward: len(hostResolver(c.net).servers) == 0,
-		Backend: n.Backend, DefaultName: n.Default, DefaultSubnet: n.DefaultSubnet, Leases: leases, Log: c.w.s.o.Log}
+		Backend: n.Backend, DefaultName: n.Default, DefaultSubnet: n.DefaultSubnet, Leases: leases, Journal: c.dir, Log: c.w.s.o.Log}
 	switch {
 	case conf.ConfDir != "":
 		conf.Backend = "cni"

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -45,14 +46,17 @@ func (s *Store) scratchIn(base string) (dir string, done func() error, err error
 // the next one that opens the store.
 func (s *Store) Scratch() (dir string, done func() error, err error) { return s.scratch() }
 
-// removeScratch removes the directory that a dead program's mark names.
-func removeScratch(mark string) error {
+// removeScratch removes the directory that a dead program's mark names, and what the program has left connected for a command.
+func (s *Store) removeScratch(mark string) error {
 	dir, err := os.ReadFile(mark)
 	if err != nil || len(dir) == 0 {
 		return err
 	}
 	if filepath.Base(string(dir)) != filepath.Base(mark) || !strings.HasPrefix(filepath.Base(mark), scratchPrefix) {
 		return fmt.Errorf("%s names a directory that is not ours: %q", mark, dir)
+	}
+	if err := network.Undo(string(dir)); err != nil {
+		s.o.Log.Warn(err.Error()) // once: what cannot be undone now is not likely to be later
 	}
 	return os.RemoveAll(string(dir))
 }

@@ -107,7 +107,8 @@ func (b *bridged) connect(ctx context.Context, l *Link, at place, conf Config) e
 	if err != nil {
 		return err
 	}
-	request, err := json.Marshal(map[string]any{
+	n := &joining{Program: program, Leases: conf.Leases}
+	n.Request, err = json.Marshal(map[string]any{
 		"container_id": at.id, "container_name": at.id,
 		"networks":     map[string]any{b.Name: map[string]any{"interface_name": at.iface, "static_ips": ips}},
 		"network_info": map[string]any{b.Name: b.all},
@@ -115,30 +116,48 @@ func (b *bridged) connect(ctx context.Context, l *Link, at place, conf Config) e
 	if err != nil {
 		return err
 	}
-	call := func(ctx context.Context, verb string) ([]byte, error) {
-		alone, err := flock.Acquire(filepath.Join(conf.Leases, ".lock"), flock.Exclusive) // two of it at once trip over each other's rules
-		if err != nil {
-			return nil, err
-		}
-		defer alone.Close()
-		var out, said bytes.Buffer
-		cmd := exec.CommandContext(ctx, program, "--config", conf.Leases, verb, at.path())
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), &out, &said
-		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Run(); err != nil {
-			var failed struct{ Error string }
-			_ = json.Unmarshal(out.Bytes(), &failed)
-			return nil, fmt.Errorf("netavark: %s", first(failed.Error, lastLine(said.String()), err.Error()))
-		}
-		return out.Bytes(), nil
+	at.journal.Joined = append(at.journal.Joined, n)
+	if err := at.journal.write(); err != nil {
+		return err
 	}
-	l.undo = append(l.undo, func() error { _, err := call(context.Background(), "teardown"); return err })
-	out, err := call(ctx, "setup")
+	ns := at.journal.namespace()
+	l.undo = append(l.undo, func() error { return n.teardown(ns) })
+	out, err := n.call(ctx, "setup", ns)
 	if err != nil {
 		return err
 	}
 	return l.noteBridged(out, b.DNS)
+}
+
+// joining is one network of a namespace, through netavark.
+type joining struct {
+	Program, Leases string
+	Request         json.RawMessage
+}
+
+func (n *joining) teardown(ns string) error {
+	_, err := n.call(context.Background(), "teardown", ns)
+	return err
+}
+
+// call runs netavark.
+func (n *joining) call(ctx context.Context, verb, ns string) ([]byte, error) {
+	alone, err := flock.Acquire(filepath.Join(n.Leases, ".lock"), flock.Exclusive) // two of it at once trip over each other's rules
+	if err != nil {
+		return nil, err
+	}
+	defer alone.Close()
+	var out, said bytes.Buffer
+	cmd := exec.CommandContext(ctx, n.Program, "--config", n.Leases, verb, ns)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(n.Request), &out, &said
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		var failed struct{ Error string }
+		_ = json.Unmarshal(out.Bytes(), &failed)
+		return nil, fmt.Errorf("netavark: %s", first(failed.Error, lastLine(said.String()), err.Error()))
+	}
+	return out.Bytes(), nil
 }
 
 // noteBridged remembers what netavark says of a connection.

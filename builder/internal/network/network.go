@@ -103,7 +103,9 @@ type Config struct {
 	BridgeDir                  string
 	DefaultName, DefaultSubnet string
 	Leases                     string
-	Log                        *slog.Logger
+	// Journal is the command's own directory: what is to be undone if this program is killed is noted there (see [Undo]).
+	Journal string
+	Log     *slog.Logger
 }
 
 // A Link is the connection of one namespace.
@@ -178,25 +180,27 @@ type connector interface {
 
 // place is one interface of a namespace.
 type place struct {
-	ns        *os.File
+	journal   *journal
 	id, iface string
 }
-
-// path names the namespace. Our descriptor outlives the command, so that it can be cleaned up after.
-func (p place) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.ns.Fd()) }
 
 // named connects the namespace to each of the networks.
 func (c Choice) named(ctx context.Context, l *Link, ns *os.File, id string, conf Config) error {
 	if !hostRoot() {
 		return fmt.Errorf("networks by name need root: use --network private, host or none instead of %s", strings.Join(c.Names, ","))
 	}
+	j, err := openJournal(conf.Journal, ns)
+	if err != nil {
+		return err
+	}
+	l.undo = append(l.undo, j.close)
 	for i, name := range c.Names {
 		n, err := conf.network(name)
 		if err != nil {
 			return err
 		}
 		conf.Log.Debug("connecting a network", "name", name)
-		if err := n.connect(ctx, l, place{ns, id, fmt.Sprintf("eth%d", i)}, conf); err != nil {
+		if err := n.connect(ctx, l, place{j, id, fmt.Sprintf("eth%d", i)}, conf); err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
 	}

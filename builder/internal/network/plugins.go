@@ -92,50 +92,56 @@ func find(dirs, name string) (conflist, error) {
 
 // attachment is one network of a namespace.
 type attachment struct {
-	conf          conflist
-	id, ns, iface string
-	path          []string
+	Conf      conflist
+	ID, Iface string
+	Path      []string        // of the plugins
+	Result    json.RawMessage // of those that have been called
 }
 
 // connect connects a namespace to the network.
 func (c conflist) connect(ctx context.Context, l *Link, at place, conf Config) error {
-	a := attachment{conf: c, id: at.id, iface: at.iface, path: filepath.SplitList(first(conf.PluginPath, usualPlugins)), ns: at.path()}
+	a := &attachment{Conf: c, ID: at.id, Iface: at.iface, Path: filepath.SplitList(first(conf.PluginPath, usualPlugins))}
 	for _, p := range c.Plugins {
 		if _, err := a.program(p["type"].(string)); err != nil { //nolint:forcetypeassert // readConf has looked
 			return err
 		}
 	}
-	result, err := a.add(ctx)
-	l.undo = append(l.undo, func() error { return a.del(result) })
-	if err != nil {
+	at.journal.Attached = append(at.journal.Attached, a)
+	if err := at.journal.write(); err != nil {
 		return err
 	}
-	return l.note(result)
-}
-
-func (a attachment) add(ctx context.Context) (result json.RawMessage, err error) {
-	for _, p := range a.conf.Plugins {
-		out, err := a.call(ctx, "ADD", p, result)
-		if err != nil {
-			return result, err
-		}
-		result = out
+	ns := at.journal.namespace()
+	l.undo = append(l.undo, func() error { return a.del(ns) })
+	if err := errors.Join(a.add(ctx, ns), at.journal.write()); err != nil {
+		return err
 	}
-	return result, nil
+	return l.note(a.Result)
 }
 
-func (a attachment) del(result json.RawMessage) error {
+func (a *attachment) add(ctx context.Context, ns string) error {
+	for _, p := range a.Conf.Plugins {
+		out, err := a.call(ctx, "ADD", ns, p)
+		if err != nil {
+			return err
+		}
+		a.Result = out
+	}
+	return nil
+}
+
+// del undoes add, as far as it came. ns is empty when the namespace is gone.
+func (a *attachment) del(ns string) error {
 	var errs []error
-	for _, p := range slices.Backward(a.conf.Plugins) {
-		if _, err := a.call(context.Background(), "DEL", p, result); err != nil {
-			errs = append(errs, fmt.Errorf("network %s: %w", a.conf.Name, err))
+	for _, p := range slices.Backward(a.Conf.Plugins) {
+		if _, err := a.call(context.Background(), "DEL", ns, p); err != nil {
+			errs = append(errs, fmt.Errorf("network %s: %w", a.Conf.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // call runs one plugin.
-func (a attachment) call(ctx context.Context, verb string, plugin map[string]any, previous json.RawMessage) (json.RawMessage, error) {
+func (a *attachment) call(ctx context.Context, verb, ns string, plugin map[string]any) (json.RawMessage, error) {
 	kind := plugin["type"].(string) //nolint:forcetypeassert // readConf has looked
 	program, err := a.program(kind)
 	if err != nil {
@@ -145,9 +151,9 @@ func (a attachment) call(ctx context.Context, verb string, plugin map[string]any
 	for k, v := range plugin {
 		in[k] = v
 	}
-	in["name"], in["cniVersion"] = a.conf.Name, a.conf.Version
-	if previous != nil {
-		in["prevResult"] = previous
+	in["name"], in["cniVersion"] = a.Conf.Name, a.Conf.Version
+	if a.Result != nil {
+		in["prevResult"] = a.Result
 	}
 	text, err := json.Marshal(in)
 	if err != nil {
@@ -157,8 +163,8 @@ func (a attachment) call(ctx context.Context, verb string, plugin map[string]any
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.id, "CNI_NETNS=" + a.ns,
-		"CNI_IFNAME=" + a.iface, "CNI_PATH=" + strings.Join(a.path, ":")}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + a.ID, "CNI_NETNS=" + ns,
+		"CNI_IFNAME=" + a.Iface, "CNI_PATH=" + strings.Join(a.Path, ":")}
 	if err := cmd.Run(); err != nil {
 		var failed struct{ Msg, Details string }
 		_ = json.Unmarshal(out.Bytes(), &failed)
@@ -173,14 +179,14 @@ func (a attachment) call(ctx context.Context, verb string, plugin map[string]any
 	return out.Bytes(), nil
 }
 
-func (a attachment) program(kind string) (string, error) {
-	for _, dir := range a.path {
+func (a *attachment) program(kind string) (string, error) {
+	for _, dir := range a.Path {
 		file := filepath.Join(dir, kind)
 		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("plugin %s is not in %s: install the package containernetworking-plugins", kind, strings.Join(a.path, ":"))
+	return "", fmt.Errorf("plugin %s is not in %s: install the package containernetworking-plugins", kind, strings.Join(a.Path, ":"))
 }
 
 // note remembers what a network's plugins say of it.
