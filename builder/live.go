@@ -68,7 +68,7 @@ func (s *Store) deleteDead(dir, name string) error {
 	return s.deleteWorkspace(name)
 }
 
-// deleteWorkspace removes a workspace's layer, mounted or not; one that is gone already is fine.
+// deleteWorkspace removes the layer of a workspace whose process is dead, mounted or not; one that is gone already is fine.
 func (s *Store) deleteWorkspace(id string) error {
 	if _, err := s.st.Layer(id); errors.Is(err, storage.ErrLayerUnknown) {
 		return nil
@@ -77,6 +77,11 @@ func (s *Store) deleteWorkspace(id string) error {
 	if _, err := s.st.Unmount(id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
 		s.o.Log.Debug("unmounting", "layer", id, "error", err)
 	}
+	return s.deleteUnmounted(id)
+}
+
+// deleteUnmounted removes the layer of a workspace that only this process has mounted; storage knows of its mounts and ends them.
+func (s *Store) deleteUnmounted(id string) error {
 	if err := s.st.DeleteLayer(id); err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}

@@ -235,7 +235,8 @@ func (w *Workspace) Discard() error {
 	}
 	alive := w.alive
 	w.alive = nil
-	if err := w.s.deleteWorkspace(w.layer); err != nil {
+	w.s.makeRoom()
+	if err := w.s.deleteUnmounted(w.layer); err != nil {
 		return errors.Join(err, alive.Close()) // the mark stays: the next start tries again
 	}
 	return alive.Remove()

@@ -4,7 +4,7 @@
 //	go run ./tests/bench [-n 5] [-only text] [-check] [-write docs/benchmarks.md]
 //
 // Both tools get a store of their own with the same image, and runs alternate, so
-// that what disturbs one disturbs the other. A number is the smallest of n runs:
+// that what disturbs one disturbs the other. Directories of running things are on a tmpfs, as on an installed system. A number is the smallest of n runs:
 // noise only ever adds. -check fails when a ratio of rows.go is missed.
 package main
 
@@ -57,11 +57,16 @@ func run(n int, check bool, file, only string) error {
 	ourRegistry, theirRegistry := regtest.Start(regtest.Options{}), regtest.Start(regtest.Options{})
 	defer ourRegistry.Close()
 	defer theirRegistry.Close()
-	ours, err := prepare(filepath.Join(h.Dir, "ours"), h.Bin, h.Bin, ourRegistry.Host())
+	runs, err := harness.RunDir(filepath.Join(h.Dir, "runs"))
 	if err != nil {
 		return err
 	}
-	theirs, err := prepare(filepath.Join(h.Dir, "peer"), peer, h.Bin, theirRegistry.Host())
+	defer os.RemoveAll(runs)
+	ours, err := prepare(filepath.Join(h.Dir, "ours"), runs, h.Bin, h.Bin, ourRegistry.Host())
+	if err != nil {
+		return err
+	}
+	theirs, err := prepare(filepath.Join(h.Dir, "peer"), runs, peer, h.Bin, theirRegistry.Host())
 	if err != nil {
 		return err
 	}
@@ -149,7 +154,7 @@ type tool struct {
 }
 
 // prepare makes a tool's directory, an empty store, and one with the images "base" and "big": base and the file "mixed".
-func prepare(dir, program, slipway, registry string) (*tool, error) {
+func prepare(dir, runs, program, slipway, registry string) (*tool, error) {
 	t := &tool{program: program, dir: dir}
 	for _, name := range []string{"home", "xdg", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
@@ -165,7 +170,7 @@ func prepare(dir, program, slipway, registry string) (*tool, error) {
 	}
 	t.env = []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + filepath.Join(dir, "home"),
-		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"), "PROGRAM=" + program,
+		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"), "RUNS=" + filepath.Join(runs, filepath.Base(dir)), "PROGRAM=" + program,
 		"REGISTRY=" + registry, "SLIPWAY=" + slipway,
 		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"), "BUILDAH_RUNTIME=runc",
 	}

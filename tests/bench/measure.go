@@ -22,7 +22,7 @@ type cost struct {
 // kernel adds up what the shell and all its descendants used, as far as they were
 // waited for.
 func (t *tool) run(script string, repeat int) (cost, error) {
-	place := "--root \"$STORE\" --runroot \"$STORE-run\""
+	place := "--root \"$STORE\" --runroot \"$RUNS/${STORE##*/}\""
 	if t.daemons != nil {
 		place = ""
 	}

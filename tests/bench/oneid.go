@@ -89,7 +89,7 @@ func asUser(h *harness.Harness, name, layout string) (*tool, error) {
 	}
 	dir := filepath.Join(h.Dir, name)
 	t := &tool{program: "setpriv --reuid " + u.Uid + " --regid " + u.Gid + " --clear-groups " + h.Bin, dir: dir}
-	t.env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "TMPDIR=" + dir, "STORE=" + dir + "/store"}
+	t.env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "TMPDIR=" + dir, "STORE=" + dir + "/store", "RUNS=" + dir + "/run"}
 	if err := os.MkdirAll(dir+"/ctx", 0o755); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func runs() []prepared {
 }
 
 // many puts a thousand images into the store, once: by Slipway in both, as it is quicker and they are images like others.
-const many = `test -e many || { for i in $(seq 1000); do printf 'FROM base\nLABEL n=%s\n' $i | $SLIPWAY --root $STORE --runroot $STORE-run bud -q - >/dev/null; done; touch many; }; `
+const many = `test -e many || { for i in $(seq 1000); do printf 'FROM base\nLABEL n=%s\n' $i | $SLIPWAY --root $STORE --runroot $RUNS/store bud -q - >/dev/null; done; touch many; }; `
 
 // steps30 writes a Dockerfile of 30 steps: ten RUN, ten COPY, ten that only change the configuration.
 const steps30 = `test -e ctx30/f10 || { mkdir -p ctx30; { echo FROM base; for i in 1 2 3 4 5 6 7 8 9 10; do echo "ENV V$i=$i"; echo "COPY f$i /f$i"; echo "RUN cat /f$i >/g$i"; echo $i >ctx30/f$i; done; } >ctx30/Dockerfile; }; `

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Docker is a dockerd with a containerd, both started for us, in a directory of their own. They touch no network.
@@ -17,6 +19,7 @@ type Docker struct {
 	// CLI is the client that belongs to the daemon, Host the value of its DOCKER_HOST.
 	CLI, Host string
 	dir       string
+	runs      string // where running things are noted
 	dockerd   string
 	running   map[string]*process // by socket
 }
@@ -39,9 +42,15 @@ func StartDocker(dir string) (d *Docker, err error) {
 	if info, err := os.Stat(near); err == nil && info.Mode().IsRegular() {
 		d.CLI = near
 	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if d.runs, err = RunDir(dir + "/runs"); err != nil {
+		return nil, err
+	}
 	conf := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n",
-		dir+"/containerd", dir+"/state", dir+"/c.sock")
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(dir+"/containerd.toml", []byte(conf), 0o600)); err != nil {
+		dir+"/containerd", d.runs+"/state", dir+"/c.sock")
+	if err := os.WriteFile(dir+"/containerd.toml", []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
 	if err = d.daemon(dir+"/c.sock", containerd, "--config", dir+"/containerd.toml"); err == nil {
@@ -60,7 +69,7 @@ func (d *Docker) Revive() error {
 	if answers(sock) {
 		return nil
 	}
-	return d.daemon(sock, d.dockerd, "--containerd", d.dir+"/c.sock", "--data-root", d.dir+"/data", "--exec-root", d.dir+"/exec",
+	return d.daemon(sock, d.dockerd, "--containerd", d.dir+"/c.sock", "--data-root", d.dir+"/data", "--exec-root", d.runs+"/exec",
 		"-H", "unix://"+sock, "--pidfile", d.dir+"/d.pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
 		"--ip-forward=false", "--ip-masq=false", "--storage-driver", "overlay2")
 }
@@ -109,6 +118,7 @@ func (d *Docker) Stop() {
 			<-p.ended
 		}
 	}
+	_ = os.RemoveAll(d.runs)
 }
 
 // CPU is what the daemons, and what they started and waited for, have used so far.
@@ -133,4 +143,14 @@ func (d *Docker) CPU() (time.Duration, error) {
 		}
 	}
 	return total, nil
+}
+
+// RunDir makes a directory for what tools note of running things: on a tmpfs, as where tools are installed, or beside dir without one.
+func RunDir(dir string) (string, error) {
+	const shared = "/dev/shm"
+	var st unix.Statfs_t
+	if unix.Statfs(shared, &st) == nil && st.Type == unix.TMPFS_MAGIC && unix.Access(shared, unix.W_OK) == nil {
+		dir = filepath.Join(shared, "sw-")
+	}
+	return os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir))
 }
