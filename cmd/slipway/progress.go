@@ -49,7 +49,7 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 		}
 		width := 80
 		if isFile {
-			if w, _, err := term.GetSize(int(screen.Fd())); err == nil {
+			if w, _, err := term.GetSize(int(screen.Fd())); err == nil && w > 0 { // some terminals do not know
 				width = w
 			}
 		}

@@ -402,7 +402,7 @@ func (h *Harness) clean(ts *testscript.TestScript, _ []string) error {
 	if out != "" {
 		return fmt.Errorf("containers are left: %s", out)
 	}
-	left, err := filepath.Glob(filepath.Join(ts.Getenv("WORK"), "tmp", "*"))
+	left, err := filepath.Glob(filepath.Join(ts.Getenv("TMPDIR"), "*"))
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (h *Harness) Run(t *testing.T, dir string) {
 // docs/environment: nothing of the machine's own configuration reaches a script.
 func (h *Harness) setup(env *testscript.Env) error {
 	work := env.WorkDir
-	for _, dir := range []string{"home", "xdg-run", "tmp"} {
+	for _, dir := range []string{"home", "xdg-run"} {
 		if err := os.MkdirAll(filepath.Join(work, dir), 0o700); err != nil {
 			return err
 		}
