@@ -63,18 +63,20 @@ func (c *Container) commit(ctx context.Context, names []string, o CommitOptions)
 		}()
 		o.AddFiles = append(slices.Clone(o.AddFiles), files...)
 	}
-	cfg, top, err := c.commitLayers(ctx, o)
-	if err == nil {
-		o.Output, err = c.edit(cfg, o)
+	claim := c.s.claim(committing)
+	img, err := c.writeImage(ctx, names, o, claim)
+	return img, errors.Join(err, claim.end(err != nil))
+}
+
+func (c *Container) writeImage(ctx context.Context, names []string, o CommitOptions, claim *claim) (*Image, error) {
+	cfg, top, err := c.commitLayers(ctx, o, claim)
+	if err != nil {
+		return nil, err
 	}
-	var img *Image
-	if err == nil {
-		img, err = c.s.WriteImage(ctx, cfg, top, names, o.Output)
+	if o.Output, err = c.edit(cfg, o); err != nil {
+		return nil, err
 	}
-	if err != nil && !moves(o) { // what a commit moved the container's files to, the next one takes up
-		err = errors.Join(err, c.s.removeOrphans(top)) // no image stands on it, and nothing else would remove it
-	}
-	return img, err
+	return c.s.WriteImage(ctx, cfg, top, names, o.Output)
 }
 
 // moves tells whether a commit may move the container's files to the layer instead of copying them.
@@ -106,13 +108,14 @@ func (c *Container) stamp(cfg *config.Image, o Output) {
 	cfg.ContainerConfig = &copied
 }
 
-// commitLayers stores what the container changed and returns the image's configuration, history
-// included, and its top layer. With an error that is the last layer it stored.
-func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.Image, string, error) {
+// commitLayers stores what the container changed, under a claim, and returns the image's configuration, history
+// included, and its top layer.
+func (c *Container) commitLayers(ctx context.Context, o CommitOptions, claim *claim) (*config.Image, string, error) {
 	parent, lo, err := c.ownLayer(o)
 	if err != nil {
 		return nil, "", err
 	}
+	lo.Claim = claim.add
 	cfg, linked := c.cfg.Clone(), len(c.rec.AppendedLinkedLayers) > 0
 	lo.Move = moves(o)
 	if lo.Move {
@@ -139,16 +142,14 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions) (*config.
 	cfg.Created = &created
 	c.addHistory(cfg, o.Output, created, res.ID == "")
 	if linked && !o.Output.Squash {
-		if top, err = c.linkedLayers(ctx, cfg, top, o.Output); err != nil {
-			return nil, top, err
+		if top, err = c.linkedLayers(ctx, cfg, top, o.Output, claim); err != nil {
+			return nil, "", err
 		}
 	}
 	if len(o.AddFiles) > 0 {
-		added, err := c.s.addFiles(ctx, cfg, top, o)
-		if err != nil {
-			return nil, top, err
+		if top, err = c.s.addFiles(ctx, cfg, top, o); err != nil {
+			return nil, "", err
 		}
-		top = added
 	}
 	return cfg, top, nil
 }

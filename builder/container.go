@@ -11,6 +11,7 @@ import (
 	"github.com/containers/storage"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/builder/internal/state"
 	"github.com/slipway-build/slipway/builder/source"
 	"github.com/slipway-build/slipway/copier"
@@ -260,7 +261,28 @@ func (c *Container) Remove() error {
 		return err
 	}
 	defer hold.Close()
-	return c.remove()
+	moved, err := layer.Moved(c.s.st, c.layer)
+	if err != nil {
+		c.s.o.Log.Debug("looking for moved files before removal", "container", c.id, "error", err) // damaged ones go too
+	}
+	if moved == "" {
+		return c.remove()
+	}
+	return c.removeMoved(moved)
+}
+
+// removeMoved removes the container and the layer that has its files now, as a commit was killed before there was an image.
+func (c *Container) removeMoved(id string) error {
+	claim := c.s.claim(committing)
+	layers, err := layer.Lock(c.s.st, flock.Acquire)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(claim.add(layer.Claimed{ID: id}), layers.Close()); err != nil {
+		return err
+	}
+	err = c.remove()
+	return errors.Join(err, claim.end(err == nil))
 }
 
 func (c *Container) remove() error {

@@ -138,13 +138,13 @@ func (c *Container) sweepLinked() error {
 	return nil
 }
 
-// linkedLayers stores the layers that were added, above top, and returns the uppermost, also of those before an error.
-func (c *Container) linkedLayers(ctx context.Context, cfg *config.Image, top string, o Output) (string, error) {
+// linkedLayers stores the layers that were added, above top and under a claim, and returns the uppermost.
+func (c *Container) linkedLayers(ctx context.Context, cfg *config.Image, top string, o Output, claim *claim) (string, error) {
 	created := c.s.created(o)
 	for _, l := range c.rec.AppendedLinkedLayers {
-		res, err := c.linkedLayer(ctx, l.BlobPath, top, o)
+		res, err := c.linkedLayer(ctx, l.BlobPath, top, o, claim)
 		if err != nil {
-			return top, fmt.Errorf("committing %s: storing the layer of %q: %w", c.Name(), l.History.CreatedBy, err)
+			return "", fmt.Errorf("committing %s: storing the layer of %q: %w", c.Name(), l.History.CreatedBy, err)
 		}
 		if o.Timestamp != nil || o.Epoch != nil {
 			l.History.Created = &created
@@ -156,9 +156,9 @@ func (c *Container) linkedLayers(ctx context.Context, cfg *config.Image, top str
 }
 
 // linkedLayer stores one: ours are directories, other tools also keep tars.
-func (c *Container) linkedLayer(ctx context.Context, blob, top string, o Output) (layer.Result, error) {
+func (c *Container) linkedLayer(ctx context.Context, blob, top string, o Output, claim *claim) (layer.Result, error) {
 	lo := c.s.layerOptions(o)
-	lo.AllowEmpty = true
+	lo.AllowEmpty, lo.Claim = true, claim.add
 	info, err := os.Stat(blob)
 	if err != nil {
 		return layer.Result{}, err

@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
-// Internal layers (workspaces) carry a file in <root>/slipway/live that is locked for as long as their
+// Internal layers (workspaces), scratch directories and claims of layers carry a file in <root>/slipway/live that is locked for as long as their
 // maker lives. A lock, not a process number: stores are shared between pods, process numbers are not
 // (decisions.md §1.3).
 
@@ -34,8 +34,13 @@ func (s *Store) live(id string) (*flock.Lock, error) {
 	return flock.Acquire(filepath.Join(dir, id), flock.Exclusive)
 }
 
-// sweep removes the workspaces that dead builds left. It reads one small directory, never the store's lists.
+// sweep removes the workspaces and layers that dead commands left. It reads one small directory, never the store's lists.
 func (s *Store) sweep() error {
+	return s.sweepMarks(func(name string) bool { return !strings.HasPrefix(name, pulling) })
+}
+
+// sweepMarks removes what the marks stand for that nobody holds any more.
+func (s *Store) sweepMarks(which func(name string) bool) error {
 	dir, err := s.dir("live")
 	if err != nil {
 		return err
@@ -46,6 +51,9 @@ func (s *Store) sweep() error {
 	}
 	var errs []error
 	for _, e := range entries {
+		if !which(e.Name()) {
+			continue
+		}
 		lock, err := flock.Try(filepath.Join(dir, e.Name()), flock.Exclusive)
 		if err != nil {
 			continue // alive
@@ -54,7 +62,7 @@ func (s *Store) sweep() error {
 			errs = append(errs, err, lock.Close())
 			continue
 		}
-		s.o.Log.Debug("removed what a dead build left", "layer", e.Name())
+		s.o.Log.Debug("removed what a dead command left", "mark", e.Name())
 		errs = append(errs, lock.Remove())
 	}
 	return errors.Join(errs...)
@@ -64,6 +72,9 @@ func (s *Store) sweep() error {
 func (s *Store) deleteDead(dir, name string) error {
 	if strings.HasPrefix(name, scratchPrefix) {
 		return s.removeScratch(filepath.Join(dir, name))
+	}
+	if isClaim(name) {
+		return s.sweepClaim(filepath.Join(dir, name))
 	}
 	return s.deleteWorkspace(name)
 }

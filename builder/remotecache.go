@@ -169,6 +169,9 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 		return nil, ErrNoLayer
 	}
 	id := layer.ID(parent, step.DiffID)
+	if err := c.s.noteMade(id); err != nil { // before it is: nobody else would remove it
+		return nil, err
+	}
 	if _, err := c.s.layerByID(id); errors.Is(err, ErrNoLayer) {
 		if err := c.download(ctx, step, id, parent); err != nil {
 			return nil, fmt.Errorf("build cache %s: %w", c.place, err)
@@ -177,7 +180,7 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 	if err := c.s.st.AddNames(id, []string{layerName(key)}); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(c.s.noteMade(id), c.s.NoteStep(key, step.Note)); err != nil {
+	if err := c.s.NoteStep(key, step.Note); err != nil {
 		return nil, err
 	}
 	return c.s.layerByID(id)

@@ -44,7 +44,7 @@ type unpackDest struct {
 	sizes  map[digest.Digest]int64
 	config []byte
 	ids    []string // those of them that are in storage
-	made   []string // what was not there before, in order
+	claim  *claim
 	blobs  map[digest.Digest]arrived
 	staged map[digest.Digest]*layer.Staged
 }
@@ -62,7 +62,7 @@ func (s *Store) unpacking(dest, src types.ImageReference, r Registry) (to, from 
 		!r.RemoveSignatures && s.attachments() {
 		return dest, src, func(error) {}
 	}
-	d := &unpackDest{ImageReference: dest, s: s, blobs: map[digest.Digest]arrived{}, staged: map[digest.Digest]*layer.Staged{}}
+	d := &unpackDest{ImageReference: dest, s: s, blobs: map[digest.Digest]arrived{}, staged: map[digest.Digest]*layer.Staged{}, claim: s.claim(pulling)}
 	return d, &unpackSource{src, d}, d.drop
 }
 
@@ -71,12 +71,12 @@ func (s *Store) unpacking(dest, src types.ImageReference, r Registry) (to, from 
 func (d *unpackDest) drop(failed error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if failed != nil && !transient(failed) && !errors.Is(failed, context.Canceled) {
-		for _, id := range slices.Backward(d.made) {
-			if d.s.st.DeleteLayer(id) != nil {
-				break // somebody uses it by now, or it is gone
-			}
-		}
+	end := func() error { return d.claim.end(failed != nil) }
+	if failed != nil && (transient(failed) || errors.Is(failed, context.Canceled)) {
+		end = d.claim.keep
+	}
+	if err := end(); err != nil {
+		d.s.o.Log.Warn("removing layers of an image that was refused", "error", err)
 	}
 	for blob, l := range d.staged {
 		delete(d.staged, blob)
@@ -150,10 +150,8 @@ func (d *unpackDest) advance(ctx context.Context) error {
 // store makes sure that a layer is in storage over a parent: it is there, has just been unpacked, or is there over another.
 func (d *unpackDest) store(ctx context.Context, parent string, blob, diffID digest.Digest) (string, error) {
 	id := layer.ID(parent, diffID)
-	if _, err := d.s.st.Layer(id); err == nil {
-		return id, nil
-	} else if !errors.Is(err, storage.ErrLayerUnknown) {
-		return "", err
+	if there, err := layer.Use(d.s.st, id, d.claim.add); there || err != nil {
+		return id, err
 	}
 	l := d.staged[blob]
 	if l == nil {
@@ -163,11 +161,7 @@ func (d *unpackDest) store(ctx context.Context, parent string, blob, diffID dige
 		}
 	}
 	delete(d.staged, blob)
-	id, err := l.Store(parent, blob)
-	if err == nil {
-		d.made = append(d.made, id)
-	}
-	return id, err
+	return l.Store(parent, blob, d.claim.add)
 }
 
 // again unpacks what a layer of storage has.

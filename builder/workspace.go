@@ -170,11 +170,8 @@ func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Laye
 	if err != nil {
 		return nil, err
 	}
-	lo := w.s.layerOptions(o.Output)
-	lo.Move, lo.AllowEmpty = true, true
-	if key != "" {
-		lo.Names = []string{layerName(key)}
-	}
+	lo := w.s.stepOptions(key, o.Output)
+	lo.Move = true
 	res, err := layer.Commit(ctx, w.s.st, w.layer, rec.Parent, lo)
 	return w.sealed(res, err)
 }
@@ -182,11 +179,7 @@ func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Laye
 // SealOver is Seal for a workspace over nothing: all that is in it becomes a layer over parent, with the same diff over every
 // parent but none.
 func (w *Workspace) SealOver(ctx context.Context, key, parent string, o LayerOptions) (*Layer, error) {
-	lo := w.s.layerOptions(o.Output)
-	lo.AllowEmpty = true
-	if key != "" {
-		lo.Names = []string{layerName(key)}
-	}
+	lo := w.s.stepOptions(key, o.Output)
 	var res layer.Result
 	err := w.mounted(func(dir string) (err error) { res, err = layer.Tree(ctx, w.s.st, dir, parent, lo); return err })
 	return w.sealed(res, err)
@@ -202,19 +195,25 @@ func (s *Store) Restack(ctx context.Context, l *Layer, key, parent string) (*Lay
 			return nil, err
 		}
 	}
-	lo := s.layerOptions(Output{})
-	lo.AllowEmpty, lo.Names = true, []string{layerName(key)}
-	res, err := layer.Restack(ctx, s.st, l.ID, parent, lo)
+	res, err := layer.Restack(ctx, s.st, l.ID, parent, s.stepOptions(key, Output{}))
 	if err == nil && res.DiffID != l.DiffID {
 		err = fmt.Errorf("it became %s instead of %s", res.DiffID, l.DiffID)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("putting layer %s over another: %w", l.ID, err)
 	}
-	if err := s.noteMade(res.ID); err != nil {
-		return nil, err
-	}
 	return s.layerByID(res.ID)
+}
+
+// stepOptions are those of the layer of a step, which is noted before it is made: it may be without a key.
+func (s *Store) stepOptions(key string, o Output) layer.Options {
+	lo := s.layerOptions(o)
+	lo.AllowEmpty = true
+	lo.Claim = func(l layer.Claimed) error { return s.noteMade(l.ID) }
+	if key != "" {
+		lo.Names = []string{layerName(key)}
+	}
+	return lo
 }
 
 // sealed ends a workspace that was stored.
@@ -222,7 +221,7 @@ func (w *Workspace) sealed(res layer.Result, err error) (*Layer, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("storing the layer: %w", err), w.Discard())
 	}
-	if err := errors.Join(w.s.noteMade(res.ID), w.Discard()); err != nil {
+	if err := w.Discard(); err != nil {
 		return nil, err
 	}
 	return w.s.layerByID(res.ID)

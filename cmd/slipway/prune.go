@@ -87,7 +87,7 @@ func (p *pruned) cache(ctx context.Context, s *builder.Store, limit builder.Cach
 	}
 	mounts, err := s.PruneMounts()
 	p.bytes += mounts
-	return err
+	return errors.Join(err, s.SweepPulls())
 }
 
 // pruneImages deletes nameless images, or all, until there are no more: one may have stood on another.

@@ -37,6 +37,8 @@ type Options struct {
 	// deleted afterwards, even if there was an error, except that Commit may be tried again. It is copied all the same
 	// while it is mounted.
 	Move bool
+	// Claim is told of the layer before it is made, or taken as it is there, while nobody else makes or removes layers. nil is told nothing.
+	Claim func(Claimed) error
 	// AllowEmpty stores a layer even when nothing was changed.
 	AllowEmpty bool
 	// Ownership is how owners are kept on disk.
@@ -46,6 +48,15 @@ type Options struct {
 	Container string
 	// TempDir holds the tar where the driver cannot take the directory.
 	TempDir string
+}
+
+// Claimed is a layer that is about to be made.
+type Claimed struct {
+	ID string
+	// There says that it is in storage already.
+	There bool
+	// Moved says that it gets the very files of the writable layer: with it all that was changed would be lost.
+	Moved bool
 }
 
 // seconds is what a modification time becomes in the layer. Times before 1970 are not kept when layers are unpacked.

@@ -16,18 +16,20 @@ import (
 // One builder at a time: storage replaces the directory of a staged layer whose ID appears after we looked, even
 // one that is mounted.
 func (t *task) place(id string, put func(names []string) error) error {
-	dir := filepath.Join(t.st.GraphRoot(), "slipway")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	lock, err := flock.Acquire(filepath.Join(dir, "layers.lock"), flock.Exclusive)
+	lock, err := Lock(t.st, flock.Acquire)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	exists, err := t.known(id)
-	if err != nil || exists {
-		return errors.Join(err, t.addNames(id, t.o.Names))
+	if err == nil {
+		err = t.claim(id, exists)
+	}
+	if err != nil {
+		return err
+	}
+	if exists {
+		return t.addNames(id, t.o.Names)
 	}
 	// A name that another layer has is an error to give at once, but may be moved.
 	var free, taken []string
@@ -49,6 +51,37 @@ func (t *task) place(id string, put func(names []string) error) error {
 		return err
 	}
 	return t.addNames(id, taken)
+}
+
+// Lock takes, in the way of flock that how is, the lock of all who make layers.
+func Lock(st storage.Store, how func(string, flock.Mode) (*flock.Lock, error)) (*flock.Lock, error) {
+	dir := filepath.Join(st.GraphRoot(), "slipway")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return how(filepath.Join(dir, "layers.lock"), flock.Exclusive)
+}
+
+// Use claims a layer that is in storage, and tells whether it is.
+func Use(st storage.Store, id string, claim func(Claimed) error) (bool, error) {
+	lock, err := Lock(st, flock.Acquire)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	t := &task{st: st, o: Options{Claim: claim}}
+	there, err := t.known(id)
+	if err != nil || !there {
+		return false, err
+	}
+	return true, t.claim(id, true)
+}
+
+func (t *task) claim(id string, there bool) error {
+	if t.o.Claim == nil {
+		return nil
+	}
+	return t.o.Claim(Claimed{id, there, t.o.Move})
 }
 
 func (t *task) known(id string) (bool, error) {
@@ -75,6 +108,7 @@ func (t *task) addNames(id string, names []string) error {
 // commitChanged compares file systems, for drivers whose layers are whole trees and where overlay's upper
 // directory does not say it all.
 func (t *task) commitChanged() (res Result, err error) {
+	t.o.Move = false
 	// The layer may be over storage's copy of the base with the owners mapped. The base itself says what is meant.
 	err = t.mount(changed, t.parent, func(dir string, w *walker) error {
 		res, err = t.spool(dir, w)

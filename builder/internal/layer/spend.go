@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,6 +85,23 @@ func (t *task) putBack(staging string) error {
 		return fmt.Errorf("moving changes back: %w", err)
 	}
 	return os.Remove(t.notePath())
+}
+
+// Moved is the layer that the files of a writable layer have become, "" if they are where they were.
+func Moved(st storage.Store, rw string) (string, error) {
+	l, err := st.Layer(rw)
+	if err != nil {
+		return "", fmt.Errorf("reading layer %s: %w", rw, err)
+	}
+	t, err := newTask(context.Background(), st, l, "", Options{})
+	if err != nil {
+		return "", err
+	}
+	res, moved, err := t.spent()
+	if !moved {
+		return "", err
+	}
+	return res.ID, err
 }
 
 // spent tells whether an earlier commit died after it had moved the changes, and what it was about to return.

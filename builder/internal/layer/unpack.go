@@ -60,9 +60,9 @@ func Unpack(ctx context.Context, st storage.Store, r io.Reader, own rootfs.Owner
 }
 
 // Store makes the layer one of storage's, over parent ("" for none), unless it is there already, and returns its ID. blob is the
-// digest of the compressed form it was read from. Afterwards there is nothing to drop.
-func (s *Staged) Store(parent string, blob digest.Digest) (string, error) {
-	t := &task{st: s.st, parent: parent}
+// digest of the compressed form it was read from; claim is as in [Options]. Afterwards there is nothing to drop.
+func (s *Staged) Store(parent string, blob digest.Digest, claim func(Claimed) error) (string, error) {
+	t := &task{st: s.st, parent: parent, o: Options{Claim: claim}}
 	id := ID(parent, s.DiffID)
 	if !s.rooted && parent != "" {
 		if err := s.inheritRoot(parent); err != nil {

@@ -49,7 +49,7 @@ func TestUnpack(t *testing.T) {
 		if want := digest.FromBytes(data); l.DiffID != want {
 			t.Errorf("diffID %s, want %s", l.DiffID, want)
 		}
-		id, err := l.Store(parent, blob)
+		id, err := l.Store(parent, blob, nil)
 		must(t, err)
 		return id
 	}
@@ -105,7 +105,7 @@ func TestOpenTarExchanged(t *testing.T) {
 	st := openStore(t, "overlay")
 	l, err := Unpack(context.Background(), st, bytes.NewReader(archived(t)), rootfs.Apply)
 	must(t, err)
-	id, err := l.Store("", digest.FromString("compressed"))
+	id, err := l.Store("", digest.FromString("compressed"), nil)
 	must(t, err)
 	file := filepath.Join(st.GraphRoot(), "overlay", id, "diff/dir/file")
 	for name, exchange := range map[string]func() error{
