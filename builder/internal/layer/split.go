@@ -19,7 +19,7 @@ type splitter struct {
 }
 
 func newSplitter(w io.Writer) *splitter {
-	return &splitter{w: bufio.NewWriterSize(w, 128<<10)}
+	return &splitter{w: bufio.NewWriterSize(w, 16<<10)}
 }
 
 // raw takes bytes of the tar that are no file's content.

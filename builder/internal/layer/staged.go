@@ -50,7 +50,11 @@ func (t *task) stage(d *differ) (res Result, err error) {
 }
 
 func (t *task) apply(id string, names []string, staged *drivers.DriverWithDifferOutput) error {
-	_, err := t.st.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
+	err := t.keepRecords(id, staged)
+	if err != nil {
+		return err
+	}
+	_, err = t.st.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: id, ParentLayer: t.parent, Names: names, DiffOutput: staged,
 		DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 	})

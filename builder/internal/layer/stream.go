@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	firstSize  = 16 << 10 // enough for most layers; more memory would be cleared for nothing
 	chunkSize  = 256 << 10
 	chunkCount = 4
 )
@@ -28,12 +29,12 @@ type stream struct {
 
 func newStream(out io.Writer) *stream {
 	s := &stream{
-		chunk: make([]byte, 0, chunkSize),
+		chunk: make([]byte, 0, firstSize),
 		free:  make(chan []byte, chunkCount), full: make(chan []byte, chunkCount),
 		done: make(chan struct{}), sum: sha256.New(),
 	}
 	for range chunkCount - 1 {
-		s.free <- make([]byte, 0, chunkSize)
+		s.free <- nil
 	}
 	go s.drain(out)
 	return s
@@ -54,7 +55,9 @@ func (s *stream) drain(out io.Writer) {
 func (s *stream) room(n int64) []byte {
 	if len(s.chunk) == cap(s.chunk) {
 		s.full <- s.chunk
-		s.chunk = <-s.free
+		if s.chunk = <-s.free; cap(s.chunk) < chunkSize {
+			s.chunk = make([]byte, 0, chunkSize)
+		}
 	}
 	b := s.chunk[len(s.chunk):cap(s.chunk)]
 	return b[:min(int64(len(b)), n)]

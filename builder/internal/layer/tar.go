@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
@@ -30,7 +29,7 @@ func OpenTar(st storage.Store, id string) (io.ReadCloser, error) {
 	if !native(d) {
 		return nil, ErrIndirect
 	}
-	records, err := os.Open(filepath.Join(st.GraphRoot(), d.String()+"-layers", id+".tar-split.gz"))
+	records, err := os.Open(recordsFile(st, d, id))
 	if err != nil {
 		return nil, ErrIndirect // a layer of another store, or without records
 	}
