@@ -290,7 +290,7 @@ func (c *Container) remove() error {
 	if _, err := c.s.st.Unmount(c.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
 		c.s.o.Log.Debug("unmounting before removal", "container", c.id, "error", err)
 	}
-	if err := c.s.st.DeleteContainer(c.id); err != nil {
+	if err := withDeepTrees(func() error { return c.s.st.DeleteContainer(c.id) }); err != nil {
 		return fmt.Errorf("removing container %s: %w", c.Name(), translate(err))
 	}
 	return nil

@@ -93,7 +93,7 @@ func (s *Store) deleteWorkspace(id string) error {
 
 // deleteUnmounted removes the layer of a workspace that only this process has mounted; storage knows of its mounts and ends them.
 func (s *Store) deleteUnmounted(id string) error {
-	if err := s.st.DeleteLayer(id); err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
+	if err := withDeepTrees(func() error { return s.st.DeleteLayer(id) }); err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
 	return nil

@@ -217,7 +217,7 @@ func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error
 	if _, err := os.Lstat(filepath.Join(dir, "data")); err == nil {
 		return nil
 	}
-	if err := os.RemoveAll(filepath.Join(dir, removedMount)); err != nil {
+	if err := rootfs.RemoveTree(filepath.Join(dir, removedMount)); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "id"), []byte(c.m.ID+"\n"), 0o600); err != nil {

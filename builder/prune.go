@@ -14,6 +14,7 @@ import (
 	"github.com/containers/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -356,13 +357,13 @@ const removedMount = "removed"
 func removeMount(dir string) (size int64, err error) {
 	data, gone := filepath.Join(dir, "data"), filepath.Join(dir, removedMount)
 	size = treeSize(data) + treeSize(gone)
-	if err := os.RemoveAll(gone); err != nil {
+	if err := rootfs.RemoveTree(gone); err != nil {
 		return 0, err
 	}
 	if err := os.Rename(data, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	return size, os.RemoveAll(gone)
+	return size, rootfs.RemoveTree(gone)
 }
 
 // mountDirs are the directories of caches that have one of the files or directories.

@@ -54,6 +54,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
 	}
+	finishRemovals(st)
 	s := &Store{st: st, o: o, ids: ids}
 	s.conf = sync.OnceValues(func() (*hostconf.Conf, error) { return hostconf.Read(s.confFiles()) })
 	if s.own, err = s.ownership(); err != nil {

@@ -60,6 +60,7 @@ func (g *globals) prepare(*cobra.Command, []string) error {
 	}
 	logrus.SetLevel(level)
 	logrus.SetOutput(g.err)
+	logrus.SetFormatter(once{&logrus.TextFormatter{}})
 	g.store.Log = slog.New(logHandler{logrus.StandardLogger()})
 	g.store.Environ = g.env.lookup
 	g.store.TempDir = g.env.plain("TMPDIR")

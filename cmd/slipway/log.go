@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -39,4 +40,15 @@ func toLogrus(l slog.Level) logrus.Level {
 		return logrus.InfoLevel
 	}
 	return logrus.DebugLevel
+}
+
+// once leaves out what storage logs as an error and returns as well: the command's last line says it.
+type once struct{ logrus.Formatter }
+
+// Format writes a line of the log.
+func (o once) Format(e *logrus.Entry) ([]byte, error) {
+	if strings.HasPrefix(e.Message, "While applying layer: ") {
+		return nil, nil
+	}
+	return o.Formatter.Format(e)
 }

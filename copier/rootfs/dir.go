@@ -437,29 +437,3 @@ func (d *Dir) Unlink(name string) error {
 func (d *Dir) Rmdir(name string) error {
 	return d.do("rmdir", name, func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
 }
-
-// RemoveAll removes an entry and all below it; nothing there is no error.
-func (d *Dir) RemoveAll(name string) error {
-	err := d.Unlink(name)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	sub, err := d.Dir(name)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	names, err := sub.ReadDir()
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if err := sub.RemoveAll(n); err != nil {
-			return err
-		}
-	}
-	return d.Rmdir(name)
-}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -262,4 +263,34 @@ func FuzzResolve(f *testing.F) {
 			t.Fatalf("%q with links to %q and %q: openat2 gives %q, the walk %q", name, target1, target2, results[0], results[1])
 		}
 	})
+}
+
+// A tree is removed whole, wide or deep, whatever names are in it; what is above and beside it stays, and links are not followed.
+func TestRemoveTree(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "kept/f"), "x")
+	top := filepath.Join(dir, "gone")
+	deep := top + strings.Repeat("/removed-1", 2*openLevels+3) // as what is moved up is called
+	write(t, filepath.Join(deep, "f"), "x")
+	for d := deep; d != top; d = filepath.Dir(d) {
+		write(t, filepath.Join(d, "removed-2/f"), "x")
+		if err := os.Symlink(filepath.Join(dir, "kept"), filepath.Join(d, "removed-3")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveTree(top); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(top); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("left: ", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kept/f")); err != nil {
+		t.Error(err)
+	}
+	for _, none := range []string{top, filepath.Join(top, "below")} {
+		if err := RemoveTree(none); err != nil {
+			t.Error(err)
+		}
+	}
 }

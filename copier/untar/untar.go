@@ -54,6 +54,8 @@ type Options struct {
 	Records bool
 	// Mtime, if set, replaces all times.
 	Mtime *time.Time
+	// MaxName, if set, is the longest name that whoever uses the directory can reach, in bytes, with the slash before it: longer ones are refused.
+	MaxName int
 	// Each, if set, is told every entry before it is unpacked.
 	Each func(*tar.Header)
 }
@@ -135,8 +137,11 @@ func (u *unpacking) entry(h *tar.Header, body io.Reader) error {
 		u.o.Each(h)
 	}
 	name := path.Clean("/" + h.Name)
-	if u.o.Whiteouts == Refuse && strings.Contains(name, "/.wh.") {
+	switch {
+	case u.o.Whiteouts == Refuse && strings.Contains(name, "/.wh."):
 		return errors.New("the name cannot be told from a whiteout of a layer")
+	case u.o.MaxName > 0 && len(name) > u.o.MaxName:
+		return fmt.Errorf("the path has %d bytes, and this storage reaches %d: %w", len(name), u.o.MaxName, unix.ENAMETOOLONG)
 	}
 	dir, base := path.Split(name)
 	if strings.HasPrefix(base, ".wh.") {

@@ -194,5 +194,5 @@ func (n *node) record(value []byte) {
 }
 
 func pathError(op, path string, err error) error {
-	return fmt.Errorf("%s %s: %w", op, path, err)
+	return fmt.Errorf("%s %s: %w", op, rootfs.Short(path), err)
 }

@@ -323,7 +323,7 @@ func (w *walker) linked(d *dir, name string, n *node) (bool, error) {
 func (w *walker) directory(up *dir, name string) error {
 	d := &dir{up: up, name: name, n: &node{path: up.child(name)}}
 	if len(d.n.path) > rootfs.MaxPath {
-		return pathError("open", rootfs.Short(d.n.path), unix.ENAMETOOLONG)
+		return pathError("open", d.n.path, unix.ENAMETOOLONG)
 	}
 	fd, err := open(up.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {

@@ -147,6 +147,7 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 		return 0, err
 	}
 	uo := o.untar()
+	uo.MaxName = longestName(dir)
 	if userns.Current() == userns.Subordinate {
 		uo.SkipDevice = func(string) {}
 	}
@@ -155,6 +156,9 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 		uo.Map = nil // storage's map says who root is on disk, the record who everybody is in the image
 	}
 	size, err := untar.Untar(context.Background(), os.Stdin, root, uo)
+	if errors.Is(err, unix.ENAMETOOLONG) && uo.MaxName > 0 {
+		err = fmt.Errorf("%w: the driver vfs copies layers by their whole paths: use overlay, or a shorter --root", err)
+	}
 	if err != nil {
 		return size, err
 	}
@@ -162,13 +166,28 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 	return size, err
 }
 
+// longestName is how long a path may be in a layer's directory: any length, but with the driver vfs, which copies layers by their
+// whole paths, leaves out with no more than a log line what the kernel does not take at once.
+func longestName(dir string) int {
+	dir = realName(dir)
+	if filepath.Base(filepath.Dir(filepath.Dir(dir))) != "vfs" {
+		return 0
+	}
+	return unix.PathMax - 1 - len(dir)
+}
+
+// realName is a directory's own name where it is given by that of a descriptor in /proc.
+func realName(dir string) string {
+	if target, err := os.Readlink(dir); err == nil {
+		dir = target
+	}
+	return filepath.Clean(dir)
+}
+
 // ownership is how the storage that a layer's directory belongs to treats owners, which it keeps in a file
 // (decisions.md §1.7), or the way of this rung where there is none: in a separate image store.
 func ownership(dir string) rootfs.Ownership {
-	if target, err := os.Readlink(dir); err == nil { // a descriptor's name in /proc
-		dir = target
-	}
-	for up := filepath.Dir(filepath.Clean(dir)); up != "/" && up != "."; up = filepath.Dir(up) {
+	for up := filepath.Dir(realName(dir)); up != "/" && up != "."; up = filepath.Dir(up) {
 		if text, err := os.ReadFile(filepath.Join(up, "slipway", "ownership")); err == nil {
 			if own, ok := rootfs.ParseOwnership(strings.TrimSpace(string(text))); ok {
 				return own
