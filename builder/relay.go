@@ -29,9 +29,8 @@ func (s *Store) relay(ctx context.Context, src, dest types.ImageReference, o Pus
 		return "", err
 	}
 	from := *to
-	if src.DockerReference() == nil || dest.DockerReference() == nil ||
-		reference.Domain(src.DockerReference()) != reference.Domain(dest.DockerReference()) {
-		from.DockerAuthConfig = nil // --creds are the destination's
+	if inRegistry(src) && inRegistry(dest) && reference.Domain(src.DockerReference()) != reference.Domain(dest.DockerReference()) {
+		from.DockerAuthConfig = nil // --creds are the destination's, or of the only registry there is
 	}
 	if err := compress(to, o.Compression, true); err != nil {
 		return "", err
@@ -39,9 +38,10 @@ func (s *Store) relay(ctx context.Context, src, dest types.ImageReference, o Pus
 	return o.digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: to}))
 }
 
+func inRegistry(r types.ImageReference) bool { return r.Transport().Name() == docker.Transport.Name() }
+
 func sameRepository(a, b types.ImageReference) bool {
-	return a.Transport().Name() == docker.Transport.Name() && b.Transport().Name() == docker.Transport.Name() &&
-		a.DockerReference().Name() == b.DockerReference().Name()
+	return inRegistry(a) && inRegistry(b) && a.DockerReference().Name() == b.DockerReference().Name()
 }
 
 // retag gives a manifest of a repository another tag. Everything that it names is there already: the registry is sent

@@ -25,6 +25,7 @@ import (
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/builder/internal/layer"
@@ -289,6 +290,10 @@ func (d *unpackDest) unpack(ctx context.Context, blob io.Reader) (*layer.Staged,
 	return l, nil
 }
 
+// maxWindow is how much of what it has decompressed a layer may make us keep in memory, in bytes: as much as every level of zstd needs,
+// and as zstd itself allows without being asked.
+const maxWindow = 128 << 20
+
 // decompress returns the content of a blob; the caller closes it.
 func decompress(blob io.Reader) (io.ReadCloser, error) {
 	format, open, blob, err := compression.DetectCompressionFormat(blob)
@@ -300,6 +305,12 @@ func decompress(blob io.Reader) (io.ReadCloser, error) {
 		return io.NopCloser(blob), nil
 	case format.Name() == compression.Gzip.Name():
 		return gzip.NewReader(bufio.NewReaderSize(blob, 128<<10)) // the library's reads ahead, as layer.Unpack does
+	case format.Name() == compression.Zstd.Name():
+		d, err := zstd.NewReader(blob, zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
 	}
 	return open(blob)
 }

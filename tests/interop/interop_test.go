@@ -16,7 +16,12 @@ import (
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m, &shared)) }
+func TestMain(m *testing.M) {
+	if os.Args[0] == measurer {
+		os.Exit(measure(os.Args[1:]))
+	}
+	os.Exit(harness.Main(m, &shared))
+}
 
 // shared is set by TestMain before any test runs.
 var shared *harness.Harness
