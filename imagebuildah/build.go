@@ -109,7 +109,7 @@ type Options struct {
 	// LogUsage prints after each step what was used for it, to Usage if that is not nil.
 	LogUsage bool
 	Usage    io.Writer
-	// Jobs is how many stages are built at once; 0 is as many as there are CPUs.
+	// Jobs is how many stages are built at once, and bases pulled for later ones; 0 is as many as there are CPUs.
 	Jobs int
 	// Outs replace Out and Err of one platform.
 	Outs map[builder.Platform]io.Writer

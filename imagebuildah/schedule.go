@@ -45,7 +45,7 @@ func (j *job) nodes() (list []node, needs [][]int, err error) {
 // stages builds the stages that are needed, of all platforms, those that do not need each other side by side.
 func (j *job) stages(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var pulls sync.WaitGroup
+	pulls := graph.NewPool(j.o.Jobs)
 	defer pulls.Wait()
 	defer cancel()
 	nodes, needs, err := j.nodes()
@@ -54,7 +54,7 @@ func (j *job) stages(ctx context.Context) error {
 	}
 	j.console = &console{}
 	for _, n := range nodes {
-		if err := n.b.prefetch(ctx, n.stage, &pulls); err != nil {
+		if err := n.b.prefetch(ctx, n.stage, pulls); err != nil {
 			return err
 		}
 		j.console.add(n.b.o.Out, n.b.o.Err)
@@ -76,8 +76,9 @@ func (j *job) stages(ctx context.Context) error {
 	})
 }
 
-// prefetch pulls the base of a stage while others are built. The stage gets the error when it asks for the image.
-func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) error {
+// prefetch pulls the base of a stage while others are built, unless one thing is to be done at a time. The stage gets the error when it
+// asks for the image.
+func (b *build) prefetch(ctx context.Context, i int, pulls *graph.Pool) error {
 	if _, files := b.baseFiles(i); files {
 		return nil
 	}
@@ -89,8 +90,8 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) erro
 	if err != nil {
 		return err
 	}
-	if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch {
-		pulls.Go(func() { _, _ = b.pull(ctx, name, o) })
+	if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch && b.o.Jobs != 1 {
+		pulls.Go(ctx, func() { _, _ = b.pull(ctx, name, o) })
 	}
 	return nil
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/imagebuildah"
@@ -78,6 +82,12 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 	if f.push && len(f.tags.all) == 0 {
 		return errors.New("--push needs a --tag, which says where to")
 	}
+	files := [][2]string{{"--iidfile", f.iidfile}, {"--iidfile-raw", f.rawIIDFile}, {"--metadata-file", f.metadata}}
+	for _, file := range files {
+		if err := writable(file[0], file[1]); err != nil {
+			return err
+		}
+	}
 	if len(f.o.Platforms) < 2 {
 		return nil
 	}
@@ -93,6 +103,35 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 		if o.kind == "docker" {
 			return errors.New("type=docker holds one image: build for one platform, or use type=oci")
 		}
+	}
+	return nil
+}
+
+// writable says before a build why a file for its result, "" for none, cannot be written after it.
+func writable(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	var f *os.File
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // an empty file left by a failed build would be taken for a result
+		if f, err = os.CreateTemp(filepath.Dir(name), ".slipway-"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	case err == nil && info.IsDir():
+		err = syscall.EISDIR
+	case err == nil && info.Mode().IsRegular():
+		if f, err = os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+			err = f.Close()
+		}
+	}
+	var why *fs.PathError
+	if errors.As(err, &why) {
+		err = why.Err // the name is of no use where it is a temporary one
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s cannot be written: %w", flag, name, err)
 	}
 	return nil
 }
