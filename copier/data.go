@@ -229,7 +229,8 @@ func (c *copying) hashFile(f *rootfs.File, info rootfs.Info, buf []byte) ([]byte
 		return sum[:], nil
 	}
 	h := sha256.New()
-	_, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{readerCtx{c.ctx, f}}, buf)
+	whole := io.LimitReader(readerCtx{c.ctx, f}, info.Size) // whatever is added meanwhile: it might not end
+	_, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{whole}, buf)
 	return h.Sum(nil), err
 }
 
