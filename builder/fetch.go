@@ -22,6 +22,13 @@ type FetchOptions struct {
 	Known *source.Known
 	// KeepGitDir keeps ".git"; nil leaves it to the URL.
 	KeepGitDir *bool
+	// CommitTime gives every file of a repository the time of the commit.
+	CommitTime bool
+	// Environ is the environment of git ("K=V"); nil is this process's.
+	Environ []string
+	// Secrets may hold what servers ask for: HTTP_AUTH_HEADER_<host>, HTTP_AUTH_TOKEN_<host>, GIT_AUTH_HEADER and GIT_AUTH_TOKEN, also
+	// with ".<host>" behind it. Others are not looked at.
+	Secrets []Secret
 }
 
 // Download is the file behind an http or https URL. Nothing is fetched before it is opened.
@@ -30,15 +37,23 @@ func (s *Store) Download(url string, o FetchOptions) (source.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	auth, err := s.downloadAuthorization(o.Secrets, url)
+	if err != nil {
+		return nil, err
+	}
 	return source.URL(url, source.URLOptions{
-		Checksum: digest.Digest(o.Checksum), Known: o.Known, Client: client,
+		Checksum: digest.Digest(o.Checksum), Known: o.Known, Client: client, Authorization: auth,
 		Retry: func(ctx context.Context, f func() error) error { return s.retry(ctx, o.Registry, f) },
 	})
 }
 
 // Git is the content of a repository. Nothing is fetched before it is opened.
 func (s *Store) Git(word string, o FetchOptions) (*source.GitSource, error) {
-	return source.Git(word, source.GitOptions{Scratch: s.scratch, KeepDir: o.KeepGitDir, Commit: o.Checksum})
+	auth, err := s.gitAuthorization(o.Secrets, word)
+	if err != nil {
+		return nil, err
+	}
+	return source.Git(word, source.GitOptions{Scratch: s.scratch, KeepDir: o.KeepGitDir, Commit: o.Checksum, CommitTime: o.CommitTime, Environ: o.Environ, Authorization: auth})
 }
 
 func httpClient(r Registry) (*http.Client, error) {

@@ -129,7 +129,7 @@ func (st *stage) pieces(ctx context.Context, c *instructions.AddCommand, o, loca
 }
 
 func (st *stage) remotePiece(ctx context.Context, c *instructions.AddCommand, word string, o builder.CopyOptions) (piece, error) {
-	ro := builder.FetchOptions{Registry: st.b.o.Pull.Registry, Checksum: c.Checksum, KeepGitDir: c.KeepGitDir}
+	ro := builder.FetchOptions{Registry: st.b.o.Pull.Registry, Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Secrets: st.b.o.Secrets}
 	if source.IsGit(word) {
 		if c.Unpack != nil && *c.Unpack {
 			return piece{}, errors.New("unpack requires HTTP(S) or local sources")

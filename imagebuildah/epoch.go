@@ -127,7 +127,7 @@ func (b *build) remoteTime(ctx context.Context, add *instructions.AddCommand) (_
 		}
 		return c.Time, c.Close()
 	}
-	src, err := b.s.Download(word, builder.FetchOptions{Registry: b.o.Pull.Registry})
+	src, err := b.s.Download(word, builder.FetchOptions{Registry: b.o.Pull.Registry, Secrets: b.o.Secrets})
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,8 @@ type Fetch struct {
 	KeepGit bool
 	// CommitTime gives files of a repository the time of the commit.
 	CommitTime bool
+	// Secrets are as those of [builder.FetchOptions].
+	Secrets []builder.Secret
 }
 
 // OpenContext opens what a build's argument names (dockerfile.md §1.2): a directory, "-" for standard input, a URL of an archive
@@ -60,11 +62,11 @@ func OpenContext(ctx context.Context, s *builder.Store, where string, f Fetch) (
 	}
 	switch {
 	case isGit:
-		err = c.clone(ctx, where, f)
+		err = c.clone(ctx, s, where, f)
 	case where == "-":
 		err = c.unpack(ctx, f.In)
 	default:
-		err = c.download(ctx, s, where)
+		err = c.download(ctx, s, where, f)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("build context: %w", err), c.Close())
@@ -92,12 +94,12 @@ func localContext(where string) (*Context, error) {
 }
 
 // clone fetches a repository.
-func (c *Context) clone(ctx context.Context, where string, f Fetch) error {
-	o := source.GitOptions{Environ: f.Environ, CommitTime: f.CommitTime}
+func (c *Context) clone(ctx context.Context, s *builder.Store, where string, f Fetch) error {
+	o := builder.FetchOptions{Environ: f.Environ, CommitTime: f.CommitTime, Secrets: f.Secrets}
 	if f.KeepGit {
-		o.KeepDir = &f.KeepGit
+		o.KeepGitDir = &f.KeepGit
 	}
-	g, err := source.Git(where, o)
+	g, err := s.Git(where, o)
 	if err != nil {
 		return err
 	}
@@ -111,8 +113,8 @@ func (c *Context) clone(ctx context.Context, where string, f Fetch) error {
 	return nil
 }
 
-func (c *Context) download(ctx context.Context, s *builder.Store, where string) error {
-	src, err := s.Download(where, builder.FetchOptions{})
+func (c *Context) download(ctx context.Context, s *builder.Store, where string, f Fetch) error {
+	src, err := s.Download(where, builder.FetchOptions{Secrets: f.Secrets})
 	if err != nil {
 		return err
 	}

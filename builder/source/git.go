@@ -26,6 +26,8 @@ type GitOptions struct {
 	Commit  string
 	// CommitTime gives every file the time of the commit, as the URL may ask too.
 	CommitTime bool
+	// Authorization, if set, is the header of that name for the URL's host.
+	Authorization string
 	// Environ is the environment that git's is made of ("K=V"); nil is this process's.
 	Environ []string
 }
@@ -269,17 +271,21 @@ func (g *GitSource) remote() string {
 	return u.String()
 }
 
-// credentials is the environment that makes git use the URL's user and password for its host, also for submodules there.
+// credentials is the environment that makes git use the URL's user and password, or a header, for its host, also for submodules there.
 func (g *GitSource) credentials() []string {
-	if g.remote() == g.ref.Remote {
-		return nil
-	}
 	u, err := url.Parse(g.ref.Remote)
-	if err != nil {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return nil
 	}
-	with, without := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: "/"}, url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
-	return []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url." + with.String() + ".insteadOf", "GIT_CONFIG_VALUE_0=" + without.String()}
+	host := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
+	switch {
+	case u.User != nil:
+		with := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: "/"}
+		return []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url." + with.String() + ".insteadOf", "GIT_CONFIG_VALUE_0=" + host.String()}
+	case g.o.Authorization != "":
+		return []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http." + host.String() + ".extraHeader", "GIT_CONFIG_VALUE_0=Authorization: " + g.o.Authorization}
+	}
+	return nil
 }
 
 // quiet makes one line of what git says, without the credentials of the URL.

@@ -21,6 +21,8 @@ type URLOptions struct {
 	Checksum digest.Digest
 	// Known, if not nil, is what was fetched before: opening is [ErrUnchanged] if the server has that still.
 	Known *Known
+	// Authorization, if set, is the header of that name. A server of another name that the answer leads to does not get it.
+	Authorization string
 	// Client fetches; nil is one like http.DefaultClient, but for Redirect.
 	Client *http.Client
 	// Retry calls a function until it succeeds or there is no sense in it; nil calls it once.
@@ -165,6 +167,9 @@ func (r *remote) get(ctx context.Context) (*http.Response, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity") // the checksum is of the file, not of what a server packs it into
+	if r.o.Authorization != "" {
+		req.Header.Set("Authorization", r.o.Authorization)
+	}
 	r.o.Known.condition(req.Header)
 	resp, err := r.o.Client.Do(req)
 	if err != nil {

@@ -90,6 +90,10 @@ func TestURLCredentials(t *testing.T) {
 		http.Redirect(w, r, elsewhere+"/x", http.StatusFound)
 	}))
 	defer srv.Close()
+	if _, _, err := fetch(srv.URL+"/f", URLOptions{Authorization: "Bearer secret"}); err == nil || strings.Contains(err.Error(), "secret") || first != "Bearer secret" || len(seen) != 1 || seen[0] != "" {
+		t.Errorf("%v, the server got %q, and the other %q", err, first, seen)
+	}
+	seen = nil
 	_, _, err := fetch(strings.Replace(srv.URL, "://", "://user:secret@", 1)+"/f?token=secret", URLOptions{})
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error is %v", err)

@@ -30,7 +30,7 @@ func (f *buildFlags) inputs(ctx context.Context, s *builder.Store, args []string
 	if f.o.Contexts, err = named(f.contexts); err != nil {
 		return nil, err
 	}
-	f.o.Fetch = imagebuildah.Fetch{In: f.g.in, Environ: f.g.env.forGit(), KeepGit: f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "1" ||
+	f.o.Fetch = imagebuildah.Fetch{In: f.g.in, Environ: f.g.env.forGit(), Secrets: f.o.Secrets, KeepGit: f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "1" ||
 		f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "true"}
 	_, f.o.Fetch.CommitTime = f.o.Args["SOURCE_DATE_EPOCH"]
 	where := "."

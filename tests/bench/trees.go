@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A heavy row copies or commits a large source, made once and shared by both tools.
@@ -56,26 +57,41 @@ func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
 		return res, err
 	}
 	for i := range n + 1 {
-		var costs [3]cost
-		for k, t := range []*tool{ours, theirs} {
-			c, err := h.once(t, script(h.script))
-			if err != nil {
-				return res, fmt.Errorf("%s: %w", filepath.Base(t.program), err)
-			}
-			costs[k] = c
-		}
-		floor, err := ours.run(script(h.floor), 1)
+		costs, err := h.round(script, ours, theirs)
 		if err != nil {
 			return res, err
 		}
-		if err := os.RemoveAll(filepath.Join(ours.dir, "copied")); err != nil {
-			return res, err
-		}
-		if costs[2] = floor; i > 0 {
+		if i > 0 {
 			res.ours, res.theirs, res.floor = res.ours.least(costs[0]), res.theirs.least(costs[1]), res.floor.least(costs[2])
 		}
 	}
 	return res, nil
+}
+
+// settling is how long ext4 keeps looking at the inodes that were deleted last, and passes them by, whenever a file is made: whoever comes
+// first after a large removal would pay for it.
+const settling = 6 * time.Second
+
+// round measures both tools and cp, and removes what they have made when all are done.
+func (h heavy) round(script func(string) string, ours, theirs *tool) (costs [3]cost, err error) {
+	time.Sleep(settling)
+	for k, t := range []*tool{ours, theirs} {
+		if _, err = t.run(h.before, 1); err == nil {
+			costs[k], err = t.run(script(h.script), h.repeat)
+		}
+		if err != nil {
+			return costs, fmt.Errorf("%s: %w", filepath.Base(t.program), err)
+		}
+	}
+	if costs[2], err = ours.run(script(h.floor), 1); err != nil {
+		return costs, err
+	}
+	for _, t := range []*tool{ours, theirs} {
+		if _, err := t.run(h.after, 1); err != nil {
+			return costs, fmt.Errorf("%s: %w", filepath.Base(t.program), err)
+		}
+	}
+	return costs, os.RemoveAll(filepath.Join(ours.dir, "copied"))
 }
 
 // floorText says how a row compares with cp, empty where it was not measured.
