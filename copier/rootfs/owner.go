@@ -221,11 +221,16 @@ func (p place) aside() (dir, key string) {
 	return path.Dir(name), asideXattr + path.Base(name)
 }
 
-func (p place) write(mode uint32, o Override) error {
-	key, value := capXattr, o.capability()
+// attribute is the record of a file of that type.
+func (o Override) attribute(mode uint32) (key string, value []byte) {
 	if carries(mode) {
-		key, value = overrideXattr, []byte(o.format())
+		return overrideXattr, []byte(o.format())
 	}
+	return capXattr, o.capability()
+}
+
+func (p place) write(mode uint32, o Override) error {
+	key, value := o.attribute(mode)
 	set := unix.Lsetxattr
 	if p.follow {
 		set = unix.Setxattr
@@ -276,15 +281,15 @@ func ReadOverrideFrom(fd int, mode uint32) (Override, bool) {
 	return o, err == nil
 }
 
-// ReadOverrideIn returns the record of a name in an open directory, which may be O_PATH, without opening it; a link is not followed. It is
-// an error where the kernel cannot tell: before 6.13, or if a seccomp filter older than that refuses the call.
-func ReadOverrideIn(dir int, name string, mode uint32) (o Override, recorded bool, err error) {
+// ReadOverrideIn returns the record of a name in an open directory, which may be O_PATH, without opening it, of a link
+// itself or with follow of what it leads to. It is an error where the kernel cannot tell: before 6.13, or if a seccomp filter older than that refuses the call.
+func ReadOverrideIn(dir int, name string, mode uint32, follow bool) (o Override, recorded bool, err error) {
 	key := overrideXattr
 	if !carries(mode) {
 		key = capXattr
 	}
 	var buf [128]byte
-	n, err := getxattrat(dir, name, key, buf[:])
+	n, err := xattrat(unix.SYS_GETXATTRAT, dir, name, key, buf[:], follow)
 	switch {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 		return o, false, err
@@ -298,7 +303,15 @@ func ReadOverrideIn(dir int, name string, mode uint32) (o Override, recorded boo
 	return o, err == nil, nil
 }
 
-func getxattrat(dir int, name, key string, buf []byte) (int, error) {
+// WriteOverrideIn replaces it for what a link in such a directory leads to, with the same errors for want of the call.
+func WriteOverrideIn(dir int, name string, mode uint32, o Override) error {
+	key, value := o.attribute(mode)
+	_, err := xattrat(unix.SYS_SETXATTRAT, dir, name, key, value, true)
+	return err
+}
+
+// xattrat calls getxattrat or setxattrat.
+func xattrat(call uintptr, dir int, name, key string, value []byte, follow bool) (int, error) {
 	path, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return 0, err
@@ -307,11 +320,15 @@ func getxattrat(dir int, name, key string, buf []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if follow {
+		flags = 0
+	}
 	args := struct {
 		value       *byte
 		size, flags uint32
-	}{value: &buf[0], size: uint32(len(buf))} // the kernel's struct xattr_args
-	n, _, errno := unix.Syscall6(unix.SYS_GETXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(path)), unix.AT_SYMLINK_NOFOLLOW,
+	}{value: &value[0], size: uint32(len(value))} // the kernel's struct xattr_args
+	n, _, errno := unix.Syscall6(call, uintptr(dir), uintptr(unsafe.Pointer(path)), uintptr(flags),
 		uintptr(unsafe.Pointer(attr)), uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
 	if errno != 0 {
 		return 0, errno

@@ -3,7 +3,9 @@ package owners
 import (
 	"errors"
 	"path"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,13 +52,30 @@ func (c *call) opened(fd int) (*file, error) {
 
 // record reads a file's record.
 func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
-	return s.lookup(&f.st, spot{dir: f.fd}, func() (rootfs.Override, bool) { return rootfs.ReadOverride(f.fd, f.st.Mode) })
+	return s.lookup(&f.st, spot{dir: f.fd}, func() (rootfs.Override, bool) {
+		if !s.noGlimpse {
+			o, recorded, err := rootfs.ReadOverrideIn(s.opened, strconv.Itoa(f.fd), f.st.Mode, true)
+			if err == nil {
+				return o, recorded
+			}
+			s.noGlimpse = true
+		}
+		return rootfs.ReadOverride(f.fd, f.st.Mode)
+	})
 }
 
-// lookup finds a record in memory, where it is when its file system keeps none, or else reads it.
+// write writes it.
+func (s *Supervisor) write(f *file, o rootfs.Override) error {
+	if !s.noGlimpse && rootfs.WriteOverrideIn(s.opened, strconv.Itoa(f.fd), f.st.Mode, o) == nil {
+		return nil
+	}
+	return rootfs.WriteOverride(f.fd, f.st.Mode, o)
+}
+
+// lookup finds a record in memory, where it is when its file system keeps none, or else reads it, unless that was done before.
 func (s *Supervisor) lookup(st *unix.Stat_t, at spot, read func() (rootfs.Override, bool)) (rootfs.Override, bool) {
+	key := inode{uint64(st.Dev), st.Ino}
 	if len(s.memory) > 0 {
-		key := inode{uint64(st.Dev), st.Ino}
 		if k, ok := s.memory[key]; ok {
 			if k.born == at.birth(st) {
 				return k.record, true
@@ -64,7 +83,37 @@ func (s *Supervisor) lookup(st *unix.Stat_t, at spot, read func() (rootfs.Overri
 			delete(s.memory, key)
 		}
 	}
-	return read()
+	if k, ok := s.seen[key]; ok && k.changed == st.Ctim {
+		return k.record, k.recorded
+	}
+	o, recorded := read()
+	s.see(key, st.Ctim, o, recorded)
+	return o, recorded
+}
+
+// sight is what was read of a file that was changed then for the last time: as records are attributes, they change with that.
+type sight struct {
+	changed  unix.Timespec
+	record   rootfs.Override
+	recorded bool
+}
+
+const (
+	mostSeen = 1 << 14 // of two megabytes
+	// settled is how old a file's last change must be. Clocks of file systems are coarse: what is younger may change again at
+	// the same time, or be another file with the same number.
+	settled = 50 * time.Millisecond
+)
+
+// see keeps what was read for the next time: programs look at the same files again and again.
+func (s *Supervisor) see(key inode, changed unix.Timespec, o rootfs.Override, recorded bool) {
+	if time.Since(time.Unix(changed.Sec, changed.Nsec)) < settled { //nolint:forbidigo // the kernel's clock, too
+		return
+	}
+	if len(s.seen) >= mostSeen {
+		clear(s.seen)
+	}
+	s.seen[key] = sight{changed, o, recorded}
 }
 
 // A spot is where a file can be looked at: a descriptor, a name in the directory of one, or with follow what a path leads to.
@@ -104,7 +153,7 @@ func (s *Supervisor) save(f *file, o rootfs.Override) error {
 		}
 		return nil
 	}
-	err := rootfs.WriteOverride(f.fd, f.st.Mode, o)
+	err := s.write(f, o)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
 		return s.keep(key, f, o) // devpts, tmpfs of older kernels: not in the image anyway
 	}

@@ -22,6 +22,7 @@ hard link 5:6
 renamed 5:6
 replaced by a rename 0:0
 made again 0:0 100 times
+remembered 1:1 1:1, given away 2:2, taken back 0:0, replaced 0:0 644
 by the link 7:8 and the link itself 0:0
 the link itself 9:10, where it leads 7:8
 by a descriptor 11:12
@@ -64,6 +65,7 @@ func filesTarget() {
 		must(unix.Unlink("/w/again"))
 	}
 	fmt.Println("made again 0:0", plain, "times")
+	oddMemories(owner)
 	must(unix.Symlink("c", "/w/l"))
 	must(unix.Chown("/w/l", 7, 8))
 	fmt.Printf("by the link %s and the link itself %s\n", owner("/w/c"), owner("/w/l"))
@@ -92,6 +94,26 @@ func filesTarget() {
 	fmt.Printf("empty name <%v>\n", unix.Fchownat(fd, "", 1, 1, 0))
 	fmt.Printf("unknown flags <%v>\n", unix.Fchownat(fd, "", 1, 1, unix.AT_EMPTY_PATH|0x4000))
 	oddViews()
+}
+
+// oddMemories looks at files that have not changed for so long that they are remembered.
+func oddMemories(owner func(string) string) {
+	must(os.WriteFile("/w/m", nil, 0o644))
+	must(os.WriteFile("/w/m2", nil, 0o644))
+	must(unix.Chown("/w/m", 1, 1))
+	time.Sleep(2 * settled)
+	fmt.Print("remembered ", owner("/w/m"), " ", owner("/w/m"))
+	owner("/w/m2")
+	must(unix.Chown("/w/m", 2, 2))
+	fmt.Print(", given away ", owner("/w/m"))
+	time.Sleep(2 * settled)
+	owner("/w/m")
+	must(unix.Chown("/w/m", 0, 0))
+	fmt.Print(", taken back ", owner("/w/m"))
+	must(unix.Rename("/w/m2", "/w/m"))
+	var st unix.Stat_t
+	must(unix.Stat("/w/m", &st))
+	fmt.Printf(", replaced %s %o\n", owner("/w/m"), st.Mode&0o7777)
 }
 
 // oddCreations makes a file without a name as somebody, and names it.

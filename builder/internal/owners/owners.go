@@ -38,16 +38,18 @@ type Supervisor struct {
 	listener int
 	first    int // process 1 of the step
 	root     int // its root directory
+	opened   int // the directory of our descriptors
 	chrooted bool
 	tasks    map[int]*task
 	most     int // how many tasks may be remembered before the dead are looked for
 	// memory holds records for file systems without extended attributes (tmpfs of older kernels, devpts).
 	memory map[inode]kept
+	seen   map[inode]sight
 	full   bool // there have been more than mostKept of them
 	buf    []byte
 	names  []byte // for a list of names of attributes
 	now    call   // the one being answered: one at a time
-	// noGlimpse says that records cannot be read from a file's directory.
+	// noGlimpse says that attributes cannot be asked for by a directory and a name in it.
 	noGlimpse bool
 	calls     int
 }
@@ -68,10 +70,14 @@ func New(listener, pid int, o Options) (*Supervisor, error) {
 		unix.Close(listener)
 		return nil, fmt.Errorf("supervising owners: opening the step's root: %w", err)
 	}
+	opened, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("supervising owners: opening the list of open files: %w", err), unix.Close(root), unix.Close(listener))
+	}
 	preferHandover(listener)
 	return &Supervisor{
-		o: o, listener: listener, first: pid, root: root, tasks: map[int]*task{},
-		memory: map[inode]kept{}, buf: make([]byte, 2*unix.PathMax),
+		o: o, listener: listener, first: pid, root: root, opened: opened, tasks: map[int]*task{},
+		memory: map[inode]kept{}, seen: map[inode]sight{}, buf: make([]byte, 2*unix.PathMax),
 		names: make([]byte, 65536), // no list is longer
 	}, nil
 }
@@ -121,6 +127,7 @@ func (s *Supervisor) close() {
 		t.close()
 	}
 	unix.Close(s.root)
+	unix.Close(s.opened)
 	unix.Close(s.listener)
 }
 

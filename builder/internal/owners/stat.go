@@ -2,7 +2,7 @@ package owners
 
 import (
 	"errors"
-	"path"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -37,31 +37,22 @@ func (c *call) view(dirfd int, name string, nofollow, empty bool, show func(f *f
 	return done(0)
 }
 
-// glimpse looks at a file from its directory, without opening it: the cheapest way, as the record of a file open with O_PATH can be read
-// through /proc only. Not ok: another way must be taken. The file's descriptor is its directory's.
+// glimpse looks at a name from the directory that it is in, without opening it: the cheapest way where that directory is what the target
+// named by a descriptor. Not ok: another way must be taken. The file's descriptor is its directory's.
 func (c *call) glimpse(dirfd int, name string, nofollow bool) (*file, bool) {
-	dir, base := path.Split(name)
-	if c.s.noGlimpse || base == "" || base == "." || base == ".." {
+	if c.s.noGlimpse || name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
 		return nil, false
 	}
-	at, err := c.directory(dirfd, dir)
+	at, err := c.start(dirfd)
 	if err != nil {
 		return nil, false
 	}
-	f := &file{fd: at, name: base}
+	f := &file{fd: at, name: name}
 	if f.looked(c.s, nofollow) {
 		return f, true
 	}
 	f.close()
 	return nil, false
-}
-
-// directory opens the directory of a name.
-func (c *call) directory(dirfd int, dir string) (int, error) {
-	if dir == "" {
-		return c.start(dirfd)
-	}
-	return c.open(dirfd, dir, false, false)
 }
 
 // looked fills in what is known of a name in the directory. Links to be followed are left to others, and files that change meanwhile: a
@@ -75,11 +66,12 @@ func (f *file) looked(s *Supervisor, nofollow bool) bool {
 		return false
 	}
 	f.meant, f.recorded = s.lookup(&f.st, spot{dir: f.fd, name: f.name}, func() (o rootfs.Override, ok bool) {
-		o, ok, err = rootfs.ReadOverrideIn(f.fd, f.name, f.st.Mode)
+		o, ok, err = rootfs.ReadOverrideIn(f.fd, f.name, f.st.Mode, false)
 		return o, ok
 	})
 	if err != nil {
 		s.noGlimpse = true
+		clear(s.seen) // this is no sight
 		return false
 	}
 	if !f.recorded {
