@@ -40,6 +40,10 @@ func (s *Store) ownership() (rootfs.Ownership, error) {
 	made, known := rootfs.ParseOwnership(strings.TrimSpace(string(text)))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if want == rootfs.Record && !rootfs.Recordable(s.st.GraphRoot()) {
+			return want, fmt.Errorf("storage %s: its file system keeps no attributes of users (user.*), which owners are recorded in: put the storage on another volume (a tmpfs will do from Linux 6.6 on), or use --ownership=ignore",
+				s.st.GraphRoot())
+		}
 		if _, err := s.dir(""); err != nil {
 			return want, fmt.Errorf("preparing storage %s: %w", s.st.GraphRoot(), err)
 		}

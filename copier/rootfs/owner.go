@@ -258,6 +258,12 @@ func (p place) remove(mode uint32) {
 	}
 }
 
+// Recordable tells whether the file system of a directory keeps records.
+func Recordable(dir string) bool {
+	_, err := unix.Getxattr(dir, overrideXattr, nil)
+	return !errors.Is(err, unix.ENOTSUP)
+}
+
 // ReadOverride returns the record of an open file (O_PATH will do) whose st_mode is given.
 func ReadOverride(fd int, mode uint32) (Override, bool) { return place{fdPath(fd), true}.read(mode) }
 
