@@ -38,6 +38,7 @@ func TestKubernetes(t *testing.T) {
 		case block["kind"] == "Task":
 			k.task(t, at(block, "spec"))
 		case block["image"] != nil: // GitLab
+			k.runner(t)
 			job := at(block, "image")
 			k.shell(t, at(job, "variables"), texts(job["script"]))
 		case block["jobs"] != nil: // GitHub
@@ -64,6 +65,7 @@ func TestKubernetes(t *testing.T) {
 	if _, ok := k.reg.Tags("team/app")["1"]; !ok {
 		t.Error("the list was not pushed")
 	}
+	k.cache(t)
 	t.Run("run", k.consumers)
 }
 
@@ -125,15 +127,60 @@ func bundle(t *testing.T, s *harness.Store, image, runtime string, argv ...strin
 	return s.Run("unshare", "-m", "sh", "-c", script, "sh", runtime, "--root", dir+"/state", "run", "--bundle", dir, "slipway-interop-"+filepath.Base(s.Dir))
 }
 
+// line returns what follows a text in the page, up to an end.
+func (k *cluster) line(t *testing.T, begin, end string) string {
+	t.Helper()
+	_, rest, ok1 := strings.Cut(k.page, begin)
+	text, _, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("the page has no %q", begin)
+	}
+	return begin + text
+}
+
+// cache builds with the page's flags for a shared cache, in two pods one after the other: the second has nothing to execute.
+func (k *cluster) cache(t *testing.T) {
+	t.Helper()
+	var c node
+	if err := yaml.Unmarshal([]byte(k.line(t, "args: [build, --authfile=/run/secrets/registry/.dockerconfigjson, --cache-from", "\n\n")), &c); err != nil {
+		t.Fatal(err)
+	}
+	c["image"] = "tools/slipway:latest"
+	c["volumeMounts"] = []any{
+		node{"name": "workspace", "mountPath": "/workspace"}, node{"name": "storage", "mountPath": "/var/lib/slipway"},
+		node{"name": "credentials", "mountPath": "/run/secrets/registry", "readOnly": true},
+	}
+	for _, want := range []string{"--> Pushing cache", "--> Cache pulled from remote"} {
+		volumes := map[string]string{"workspace": k.dir(t), "storage": k.dir(t), "credentials": k.secret}
+		k.s.Run("cp", "-a", k.git, volumes["workspace"]+"/app")
+		contains(t, k.container(t, c, volumes, nil), want)
+	}
+}
+
+// runner makes the image for runners that need a shell, with the page's line, and has them run in it from now on.
+func (k *cluster) runner(t *testing.T) {
+	t.Helper()
+	s, registry := k.s.With(t), "docker://"+k.reg.Host()
+	s.Slipway("push", "-q", "--tls-verify=false", "--creds", "joe:secret", "slipway", registry+"/tools/slipway:latest")
+	line := strings.ReplaceAll(k.line(t, "COPY --from=", "`"), "\n", " ")
+	k.file(t, "runner/Dockerfile", "FROM base\n"+line+"\n")
+	s.Slipway("build", "-q", "--tls-verify=false", "--creds", "joe:secret", "-t", "runner", filepath.Join(s.Dir, "runner"))
+	s.Slipway("from", "--name", "runner", "runner")
+	k.shellRoot = s.Slipway("mount", "runner")
+}
+
 // A cluster is what the manifests need around them.
 type cluster struct {
-	s       *harness.Store
-	reg     *regtest.Registry
-	root    string // of Slipway's image
-	git     string // the repository
-	secret  string
-	configs map[string]node
-	pods    int
+	s    *harness.Store
+	reg  *regtest.Registry
+	page string // with the names of this cluster in place of those of the page
+	root string // of Slipway's image
+	// shellRoot is that of the image for runners.
+	shellRoot string
+	git       string // the repository
+	secret    string
+	configs   map[string]node
+	pods      int
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -166,6 +213,11 @@ func newCluster(t *testing.T) *cluster {
 	s.Run(filepath.Join(repository(t), "docs/image/build.sh"), s.Bin, "slipway")
 	s.Slipway("from", "--name", "self", "slipway")
 	k.root = s.Slipway("mount", "self")
+	text, err := os.ReadFile(filepath.Join(repository(t), "docs/kubernetes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.page = k.local(string(text))
 	return k
 }
 
@@ -186,17 +238,13 @@ func repository(t *testing.T) string {
 	return dir
 }
 
-// blocks reads the page's YAML, with the names of this cluster in place of those of the page.
+// blocks reads the page's YAML.
 func (k *cluster) blocks(t *testing.T) []node {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(repository(t), "docs/kubernetes.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list []node
-	for i, part := range strings.Split(string(text), "```yaml\n") {
+	for i, part := range strings.Split(k.page, "```yaml\n") {
 		block, _, _ := strings.Cut(part, "```")
-		dec := yaml.NewDecoder(strings.NewReader(k.local(block)))
+		dec := yaml.NewDecoder(strings.NewReader(block))
 		for i > 0 {
 			var n node
 			err := dec.Decode(&n)
@@ -296,7 +344,7 @@ func (k *cluster) volumes(t *testing.T, list any) map[string]string {
 	return m
 }
 
-func (k *cluster) container(t *testing.T, c node, volumes map[string]string, mounts []any) {
+func (k *cluster) container(t *testing.T, c node, volumes map[string]string, mounts []any) string {
 	t.Helper()
 	p := harness.Pod{Filter: "O", Dir: k.dir(t), Env: []string{"PATH=/usr/bin:/bin"}}
 	if own, ok := c["volumeMounts"].([]any); ok {
@@ -315,15 +363,15 @@ func (k *cluster) container(t *testing.T, c node, volumes map[string]string, mou
 	} else {
 		p.ReadOnly = []string{k.git}
 	}
-	k.run(t, p, argv...)
+	return k.run(t, p, argv...)
 }
 
-// shell runs the lines of a CI job, in a pod of the machine's root with the repository checked out.
+// shell runs the lines of a CI job, in a pod of the runners' image with the repository checked out.
 func (k *cluster) shell(t *testing.T, env node, lines []string) {
 	t.Helper()
 	work := k.dir(t)
 	k.s.Run("cp", "-a", k.git, work+"/app")
-	p := harness.Pod{Filter: "O", Dir: k.dir(t), ReadOnly: []string{filepath.Dir(k.s.Bin)}, Env: []string{"PATH=" + filepath.Dir(k.s.Bin) + ":/usr/bin:/bin"}}
+	p := harness.Pod{Filter: "O", Dir: k.dir(t), Root: k.shellRoot, Env: []string{"PATH=/usr/bin:/bin"}}
 	p.Volumes = []harness.Volume{{At: "/home", From: work, Write: true}, {At: "/etc/containers", From: filepath.Join(k.s.Dir, "registries")}}
 	for name, value := range env {
 		p.Env = append(p.Env, name+"="+value.(string))
@@ -331,7 +379,7 @@ func (k *cluster) shell(t *testing.T, env node, lines []string) {
 	k.run(t, p, "sh", "-ec", "cd /home\n"+strings.Join(lines, "\n"))
 }
 
-func (k *cluster) run(t *testing.T, p harness.Pod, argv ...string) {
+func (k *cluster) run(t *testing.T, p harness.Pod, argv ...string) string {
 	t.Helper()
 	k.pods++
 	cmd, err := p.Command(filepath.Join(k.s.Dir, fmt.Sprint("bundle-", k.pods)), argv...)
@@ -343,6 +391,7 @@ func (k *cluster) run(t *testing.T, p harness.Pod, argv ...string) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v: %v\n%s", argv, err, out.String())
 	}
+	return out.String()
 }
 
 // at follows keys through mappings; what is missing is empty.

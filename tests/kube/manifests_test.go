@@ -65,6 +65,27 @@ func TestJudges(t *testing.T) {
 	}
 }
 
+// TestLocalProfile: the pods pass with the profile for nodes as well, as the page names it.
+func TestLocalProfile(t *testing.T) {
+	page, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "\n    seccompProfile: ")
+	line, _, _ := strings.Cut(rest, "\n")
+	text := strings.Replace(manifests(t)[0], "seccompProfile: {type: RuntimeDefault}", "seccompProfile: "+line, 1)
+	pod, err := podOf(meta.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}, text)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if p := pod.Spec.SecurityContext.SeccompProfile; p.LocalhostProfile == nil || *p.LocalhostProfile != "slipway.json" {
+		t.Errorf("the profile is %v", p)
+	}
+	if why := forbidden(t, pod); why != "" {
+		t.Error(why)
+	}
+}
+
 // manifests returns those of the page that name a kind: the rest is for other systems.
 func manifests(t *testing.T) []string {
 	t.Helper()
