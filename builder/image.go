@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // An Image is an image in local storage. It is a snapshot of the record: names may have moved since.
@@ -142,6 +143,12 @@ func (i *Image) Config(ctx context.Context) (*config.Image, error) {
 func (i *Image) Open() (*rootfs.Root, func() error, error) {
 	if i.rec.TopLayer == "" {
 		return i.s.emptyRoot()
+	}
+	if userns.Current() == userns.None { // storage would make a copy without the maps that it notes for layers here, by means that are refused
+		root, done, err := i.s.openLayer(i.rec.TopLayer)
+		if !errors.Is(err, storage.ErrStoreIsReadOnly) {
+			return root, done, err
+		}
 	}
 	dir, err := i.s.st.MountImage(i.rec.ID, nil, "")
 	if err != nil {

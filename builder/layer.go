@@ -67,6 +67,10 @@ func (s *Store) OpenLayer(_ context.Context, id string) (*rootfs.Root, func() er
 	if id == "" {
 		return s.emptyRoot()
 	}
+	return s.openLayer(id)
+}
+
+func (s *Store) openLayer(id string) (*rootfs.Root, func() error, error) {
 	dir, err := s.st.Mount(id, "")
 	if err != nil {
 		return nil, nil, fmt.Errorf("mounting layer %s: %w", id, err)
