@@ -3,6 +3,8 @@ package owners
 import (
 	"encoding/binary"
 	"errors"
+	"os"
+	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -25,21 +27,49 @@ func (c *call) create(dirfd, arg int, how unix.OpenHow) result {
 	if how.Flags&tmpfile != 0 {
 		return c.createUnnamed(dirfd, name, how)
 	}
-	p, r := c.place(dirfd, name)
+	p, r := c.end(dirfd, name, how.Flags)
 	if r != nil {
 		return *r
 	}
 	defer unix.Close(p.dir)
-	var st unix.Stat_t
-	if p.plain || unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil || !c.valid() {
+	if !c.valid() {
 		return proceed()
 	}
 	flags := int(how.Flags) | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Openat(p.dir, p.name, flags, uint32(how.Mode)&0o7777&^c.umask())
+	fd, err := unix.Openat(p.dir, p.name, flags, c.fileMode(p, uint32(how.Mode)))
 	if errors.Is(err, unix.EEXIST) {
 		return proceed()
 	}
 	return c.deliver(fd, err, p, how)
+}
+
+// end is the place of a name that is nobody's yet, behind links that lead to it.
+func (c *call) end(dirfd int, name string, flags uint64) (*place, *result) {
+	kernel := proceed()
+	for range 40 {
+		p, r := c.place(dirfd, name)
+		if r != nil {
+			return nil, r
+		}
+		if p.plain {
+			unix.Close(p.dir)
+			return nil, &kernel
+		}
+		link, err := os.Readlink(own(p.dir) + "/" + p.name)
+		if errors.Is(err, unix.ENOENT) {
+			return p, nil
+		}
+		unix.Close(p.dir)
+		if err != nil || flags&(unix.O_EXCL|unix.O_NOFOLLOW) != 0 {
+			return nil, &kernel
+		}
+		if !path.IsAbs(link) {
+			dir, _ := path.Split(name)
+			link = dir + link
+		}
+		name = link
+	}
+	return nil, &kernel
 }
 
 // createUnnamed is O_TMPFILE: name is the directory.
@@ -52,7 +82,7 @@ func (c *call) createUnnamed(dirfd int, name string, how unix.OpenHow) result {
 	if p.plain || !c.valid() {
 		return proceed()
 	}
-	fd, err := unix.Openat(p.dir, ".", int(how.Flags)|unix.O_CLOEXEC, uint32(how.Mode)&0o7777&^c.umask())
+	fd, err := unix.Openat(p.dir, ".", int(how.Flags)|unix.O_CLOEXEC, c.fileMode(p, uint32(how.Mode)))
 	return c.deliver(fd, err, p, how)
 }
 

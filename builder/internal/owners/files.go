@@ -32,6 +32,25 @@ func (c *call) file(dirfd int, name string, nofollow, empty bool) (*file, error)
 	return c.opened(fd)
 }
 
+// held describes the file of a descriptor, which must be more than a name for one (O_PATH).
+func (c *call) held(fd int) (*file, error) {
+	if fd < 0 {
+		return nil, unix.EBADF
+	}
+	c.s.task(c.tid())
+	at, borrowed := c.take(fd)
+	if !borrowed {
+		var err error
+		if at, err = c.start(fd); err != nil {
+			return nil, err
+		}
+	} else if flags, err := unix.FcntlInt(uintptr(at), unix.F_GETFL, 0); err != nil || flags&unix.O_PATH != 0 {
+		unix.Close(at)
+		return nil, unix.EBADF
+	}
+	return c.opened(at)
+}
+
 // opened describes an open file, which it takes over.
 func (c *call) opened(fd int) (*file, error) {
 	f := &file{fd: fd}
@@ -154,7 +173,7 @@ func (s *Supervisor) save(f *file, o rootfs.Override) error {
 		return nil
 	}
 	err := s.write(f, o)
-	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
 		return s.keep(key, f, o) // devpts, tmpfs of older kernels: not in the image anyway
 	}
 	return err
@@ -181,11 +200,7 @@ func (s *Supervisor) keep(key inode, f *file, o rootfs.Override) error {
 
 // chown gives a file to uid and gid (-1 leaves one). The real chown to the ids that it has already makes the kernel clear
 // setuid bits and capabilities as it would, and refuse what it would refuse.
-func (c *call) chown(dirfd int, name string, nofollow, empty bool, uid, gid int64) result {
-	f, err := c.file(dirfd, name, nofollow, empty)
-	if err != nil {
-		return failed(err)
-	}
+func (c *call) chown(f *file, uid, gid int64) result {
 	defer f.close()
 	if !c.who().mayChown(f.meant.UID, f.meant.GID, uid, gid, c.has(unix.CAP_CHOWN)) {
 		return result{errno: unix.EPERM}
@@ -193,10 +208,8 @@ func (c *call) chown(dirfd int, name string, nofollow, empty bool, uid, gid int6
 	if !c.valid() {
 		return proceed()
 	}
-	if err := unix.Fchownat(f.fd, "", int(f.st.Uid), int(f.st.Gid), unix.AT_EMPTY_PATH); err != nil {
-		if !errors.Is(err, unix.EINVAL) { // an owner from outside the namespace
-			return failed(err)
-		}
+	if err := unix.Fchownat(f.fd, "", int(f.st.Uid), int(f.st.Gid), unix.AT_EMPTY_PATH); err != nil && !f.foreign(err) {
+		return failed(err)
 	}
 	o := f.meant
 	if uid >= 0 {
@@ -215,17 +228,34 @@ func (c *call) chown(dirfd int, name string, nofollow, empty bool, uid, gid int6
 	return done(0)
 }
 
+// foreign tells whether an error of chown says only that the file is none of the step's: the owner of a terminal is from outside the
+// namespace, a device in /dev is on a mount that the step may not change. Both are in no image.
+func (f *file) foreign(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS) && f.st.Mode&unix.S_IFMT == unix.S_IFCHR
+}
+
 func (c *call) chownPath(dirfd, arg int, nofollow, empty bool) result {
 	name, err := c.text(c.n.args[arg])
 	if err != nil {
 		return failed(err)
 	}
-	return c.chown(dirfd, name, nofollow, empty, c.id(arg+1), c.id(arg+2))
+	f, err := c.file(dirfd, name, nofollow, empty)
+	if err != nil {
+		return failed(err)
+	}
+	return c.chown(f, c.id(arg+1), c.id(arg+2))
 }
 
 func chown(c *call) result  { return c.chownPath(unix.AT_FDCWD, 0, false, false) }
 func lchown(c *call) result { return c.chownPath(unix.AT_FDCWD, 0, true, false) }
-func fchown(c *call) result { return c.chown(c.arg(0), "", false, true, c.id(1), c.id(2)) }
+func fchown(c *call) result {
+	f, err := c.held(c.arg(0))
+	if err != nil {
+		return failed(err)
+	}
+	return c.chown(f, c.id(1), c.id(2))
+}
+
 func fchownat(c *call) result {
 	flags := c.arg(4)
 	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
@@ -235,11 +265,7 @@ func fchownat(c *call) result {
 }
 
 // chmod changes the permissions and keeps the record in step. Without a record the kernel does it alone.
-func (c *call) chmod(dirfd int, name string, nofollow, empty bool, mode uint32) result {
-	f, err := c.file(dirfd, name, nofollow, empty)
-	if err != nil {
-		return proceed()
-	}
+func (c *call) chmod(f *file, mode uint32) result {
 	defer f.close()
 	who := c.who()
 	if who.uid.fs != 0 && int(who.uid.fs) != f.meant.UID {
@@ -269,14 +295,27 @@ func (c *call) chmodPath(dirfd, arg int, nofollow, empty bool) result {
 	if err != nil {
 		return failed(err)
 	}
-	return c.chmod(dirfd, name, nofollow, empty, uint32(c.n.args[arg+1]))
+	f, err := c.file(dirfd, name, nofollow, empty)
+	if err != nil {
+		return proceed()
+	}
+	return c.chmod(f, uint32(c.n.args[arg+1]))
 }
 
-func chmod(c *call) result    { return c.chmodPath(unix.AT_FDCWD, 0, false, false) }
-func fchmod(c *call) result   { return c.chmod(c.arg(0), "", false, true, uint32(c.n.args[1])) }
+func chmod(c *call) result { return c.chmodPath(unix.AT_FDCWD, 0, false, false) }
+func fchmod(c *call) result {
+	f, err := c.held(c.arg(0))
+	if err != nil {
+		return proceed()
+	}
+	return c.chmod(f, uint32(c.n.args[1]))
+}
 func fchmodat(c *call) result { return c.chmodPath(c.arg(0), 1, false, false) }
 func fchmodat2(c *call) result {
 	flags := c.arg(3)
+	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return result{errno: unix.EINVAL}
+	}
 	return c.chmodPath(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0)
 }
 
@@ -286,13 +325,15 @@ type place struct {
 	name     string
 	uid, gid int // of what is made there
 	plain    bool
+	// shared says that the directory hands down a group that is not the maker's.
+	shared bool
 }
 
 // place finds it. The result is not nil when the kernel shall decide alone: the name is none, or what it makes there
 // belongs to 0:0 anyway.
 func (c *call) place(dirfd int, name string) (*place, *result) {
 	p := proceed()
-	dir, base := path.Split(strings.TrimRight(name, "/"))
+	dir, base := path.Split(name)
 	if base == "" || base == "." || base == ".." {
 		return nil, &p
 	}
@@ -314,7 +355,29 @@ func (c *call) place(dirfd int, name string) (*place, *result) {
 		}
 	}
 	w.plain = w.uid == 0 && w.gid == 0
+	w.shared = f.st.Mode&unix.S_ISGID != 0 && w.uid != 0 && !who.member(w.gid)
 	return w, nil
+}
+
+// mode is what the kernel makes of the permissions that somebody asks for: less the umask, unless the directory has a list of permissions
+// for what is made in it, which is applied instead.
+func (c *call) mode(p *place, mode uint32) uint32 {
+	mode &= 0o7777
+	if umask := c.umask(); mode&umask != 0 {
+		if n, err := unix.Getxattr(own(p.dir), "system.posix_acl_default", nil); err != nil || n == 0 {
+			mode &^= umask
+		}
+	}
+	return mode
+}
+
+// fileMode is mode for what is no directory: nobody gives a program to a group that is not theirs.
+func (c *call) fileMode(p *place, mode uint32) uint32 {
+	mode = c.mode(p, mode)
+	if p.shared && mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
+		mode &^= unix.S_ISGID
+	}
+	return mode
 }
 
 func first(a, b string) string {
@@ -324,13 +387,13 @@ func first(a, b string) string {
 	return b
 }
 
-// make makes something at a name and gives it its owner.
-func (c *call) make(dirfd, arg int, device rootfs.Override, f func(p *place) error) result {
+// make makes something at a name, less what is to be cut off its end, and gives it its owner.
+func (c *call) make(dirfd, arg int, cut string, device rootfs.Override, f func(p *place) error) result {
 	name, err := c.text(c.n.args[arg])
 	if err != nil {
 		return failed(err)
 	}
-	p, r := c.place(dirfd, name)
+	p, r := c.place(dirfd, strings.TrimRight(name, cut))
 	if r != nil {
 		return *r
 	}
@@ -363,8 +426,8 @@ func (c *call) give(fd int, p *place, device rootfs.Override) error {
 }
 
 func (c *call) mkdir(dirfd, arg int) result {
-	return c.make(dirfd, arg, rootfs.Override{}, func(p *place) error {
-		return unix.Mkdirat(p.dir, p.name, uint32(c.n.args[arg+1])&0o7777&^c.umask())
+	return c.make(dirfd, arg, "/", rootfs.Override{}, func(p *place) error {
+		return unix.Mkdirat(p.dir, p.name, c.mode(p, uint32(c.n.args[arg+1])))
 	})
 }
 
@@ -372,7 +435,7 @@ func mkdir(c *call) result   { return c.mkdir(unix.AT_FDCWD, 0) }
 func mkdirat(c *call) result { return c.mkdir(c.arg(0), 1) }
 
 func (c *call) symlink(dirfd, arg int) result {
-	return c.make(dirfd, arg, rootfs.Override{}, func(p *place) error {
+	return c.make(dirfd, arg, "", rootfs.Override{}, func(p *place) error {
 		target, err := c.text(c.n.args[0])
 		if err != nil {
 			return err
@@ -399,8 +462,8 @@ func (c *call) mknod(dirfd, arg int) result {
 		device.Device, device.Rdev = kind, rdev&0xffffffff
 		mode = mode&^unix.S_IFMT | unix.S_IFREG
 	}
-	return c.make(dirfd, arg, device, func(p *place) error {
-		return unix.Mknodat(p.dir, p.name, mode&^c.umask(), 0)
+	return c.make(dirfd, arg, "", device, func(p *place) error {
+		return unix.Mknodat(p.dir, p.name, mode&^0o7777|c.fileMode(p, mode), 0)
 	})
 }
 

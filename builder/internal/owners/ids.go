@@ -129,7 +129,7 @@ func (i identity) plain() bool { return i.uid.fs == 0 && i.gid.fs == 0 }
 
 // mayChown tells whether the kernel would let this identity give a file away; -1 leaves an owner.
 func (i identity) mayChown(owner, group int, uid, gid int64, capChown bool) bool {
-	if (i.uid.fs == 0 || i.kept) && capChown {
+	if (i.uid.fs == 0 || i.kept) && capChown || uid < 0 && gid < 0 {
 		return true
 	}
 	if int(i.uid.fs) != owner {

@@ -229,21 +229,28 @@ func (c *call) start(dirfd int) (int, error) {
 	if fd, ok := c.take(dirfd); ok {
 		return fd, nil
 	}
-	return unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) && dirfd != unix.AT_FDCWD {
+		err = unix.EBADF
+	}
+	return fd, err
 }
 
 // open finds a file as the target would and opens it without reading it (O_PATH). Nothing leads out of the target's root,
-// and no magic link of /proc is followed but those to its own descriptors.
+// and no magic link of /proc is followed but its own.
 func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
 	flags := uint64(unix.O_PATH | unix.O_CLOEXEC)
 	if nofollow {
 		flags |= unix.O_NOFOLLOW
 	}
+	if fd, rest, ok := c.magic(name); ok && (rest != "" || !nofollow) {
+		dirfd, name, empty = fd, rest, true
+	}
 	switch {
 	case name == "" && !empty:
 		return -1, unix.ENOENT
 	case name == "":
-		return unix.Open(c.base(dirfd), unix.O_PATH|unix.O_CLOEXEC, 0)
+		return c.start(dirfd)
 	case name[0] != '/':
 		fd, err := c.beneath(dirfd, name, flags)
 		if err == nil || !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EXDEV) {
@@ -252,9 +259,6 @@ func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
 		if name, err = c.absolute(dirfd, name); err != nil {
 			return -1, err
 		}
-	}
-	if n, ok := descriptor(name); ok && !nofollow {
-		return unix.Open(c.proc("fd/"+n), unix.O_PATH|unix.O_CLOEXEC, 0)
 	}
 	root, owned, err := c.root()
 	if err != nil {
@@ -299,23 +303,45 @@ func (c *call) root() (fd int, owned bool, err error) {
 	return fd, true, err
 }
 
-// descriptor recognises the names of the caller's own descriptors: /proc/self means us when we look it up.
-func descriptor(name string) (string, bool) {
+// magic recognises names that begin with one of the caller's own links in /proc, which mean us when we look them up: what they lead
+// to, and the rest of the name.
+func (c *call) magic(name string) (dirfd int, rest string, ok bool) {
 	switch name {
-	case "/dev/stdin":
-		return "0", true
-	case "/dev/stdout":
-		return "1", true
-	case "/dev/stderr":
-		return "2", true
+	case "/dev/stdin", "/dev/stdout", "/dev/stderr":
+		return map[string]int{"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}[name], "", true
 	}
-	for _, prefix := range []string{"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"} {
-		if n, ok := strings.CutPrefix(name, prefix); ok {
-			_, err := strconv.ParseUint(n, 10, 31)
-			return n, err == nil
+	rest, ok = strings.CutPrefix(name, "/dev/fd/")
+	if rest = "fd/" + rest; !ok {
+		var who string
+		if rest, ok = strings.CutPrefix(name, "/proc/"); !ok {
+			return 0, "", false
+		}
+		if who, rest, _ = strings.Cut(rest, "/"); who != "self" && who != "thread-self" && !c.mineIs(who) {
+			return 0, "", false
 		}
 	}
-	return "", false
+	link, rest, _ := strings.Cut(rest, "/")
+	switch link {
+	case "cwd":
+		return unix.AT_FDCWD, rest, true
+	case "root":
+		return unix.AT_FDCWD, "/" + rest, true
+	case "fd":
+		number, rest, _ := strings.Cut(rest, "/")
+		n, err := strconv.ParseUint(number, 10, 31)
+		return int(n), rest, err == nil
+	}
+	return 0, "", false
+}
+
+// mineIs tells whether the caller knows itself by a number.
+func (c *call) mineIs(number string) bool {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return false
+	}
+	own := inside(c.tid())
+	return n == own || own == 0 && n == c.tid()
 }
 
 func openat2(dir int, name string, how *unix.OpenHow) (int, error) {

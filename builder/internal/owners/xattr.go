@@ -59,6 +59,16 @@ func (c *call) attributed(dirfd, arg int, nofollow, empty bool, f func(path stri
 	return f(own(fd))
 }
 
+// attributedBy is attributed for a descriptor.
+func (c *call) attributedBy(fd int, f func(path string) result) result {
+	file, err := c.held(fd)
+	if err != nil {
+		return proceed()
+	}
+	defer file.close()
+	return f(own(file.fd))
+}
+
 func (c *call) listPath(dirfd, arg int, nofollow, empty bool, rest int) result {
 	return c.attributed(dirfd, arg, nofollow, empty, func(path string) result {
 		return c.list(path, c.n.args[rest], c.n.args[rest+1])
@@ -67,7 +77,9 @@ func (c *call) listPath(dirfd, arg int, nofollow, empty bool, rest int) result {
 
 func listxattr(c *call) result  { return c.listPath(unix.AT_FDCWD, 0, false, false, 1) }
 func llistxattr(c *call) result { return c.listPath(unix.AT_FDCWD, 0, true, false, 1) }
-func flistxattr(c *call) result { return c.list(c.base(c.arg(0)), c.n.args[1], c.n.args[2]) }
+func flistxattr(c *call) result {
+	return c.attributedBy(c.arg(0), func(path string) result { return c.list(path, c.n.args[1], c.n.args[2]) })
+}
 func listxattrat(c *call) result {
 	flags := c.arg(2)
 	return c.listPath(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0, 3)
@@ -155,7 +167,7 @@ func (c *call) minePath(dirfd, arg int, nofollow, empty bool, nameArg int) resul
 func setxattr(c *call) result  { return c.minePath(unix.AT_FDCWD, 0, false, false, 1) }
 func lsetxattr(c *call) result { return c.minePath(unix.AT_FDCWD, 0, true, false, 1) }
 func fsetxattr(c *call) result {
-	return c.mine(1, func(f func(path string) result) result { return f(c.base(c.arg(0))) })
+	return c.mine(1, func(f func(path string) result) result { return c.attributedBy(c.arg(0), f) })
 }
 
 func setxattrat(c *call) result {
