@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path"
 	"slices"
@@ -108,7 +109,7 @@ func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (
 		return res, err
 	}
 	job := runner.Job{Spec: s, Root: rootTree, Files: c.mounts.files, Trees: c.mounts.trees, Secrets: c.mounts.env,
-		ID: "slipway-" + path.Base(c.dir), Dir: c.dir, NoPivot: c.box.NoPivot}
+		ID: runner.ContainerID(c.dir), Dir: c.dir, NoPivot: c.box.NoPivot}
 	job.Connect = c.connect(c.hostname(), job.ID)
 	made, err := c.w.madeFor()
 	if err != nil {
@@ -318,7 +319,21 @@ func (c *commanded) capabilities() ([]string, error) {
 	if s.Insecure {
 		s.CapAdd, s.CapDrop = []string{"ALL"}, nil
 	}
-	return spec.Capabilities(s.Base, s.CapAdd, s.CapDrop)
+	list, err := spec.Capabilities(s.Base, s.CapAdd, s.CapDrop)
+	if c.ids == nil { // in a user namespace of its own there are all
+		list = slices.DeleteFunc(list, withheld)
+	}
+	return list, err
+}
+
+// withheld tells whether this process cannot give a capability away: OCI runtimes fail at one, and nothing can be had of it.
+func withheld(name string) bool {
+	mask, err := spec.CapMask([]string{name})
+	if err != nil {
+		return false
+	}
+	has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(bits.TrailingZeros64(mask)), 0, 0, 0)
+	return err != nil || has == 0
 }
 
 // hostname is what the command's host is called.
@@ -403,7 +418,7 @@ func cgroupPath(parent, dir string) string {
 	if parent == "" {
 		return ""
 	}
-	return path.Join("/", parent, "slipway-"+path.Base(dir))
+	return path.Join("/", parent, runner.ContainerID(dir))
 }
 
 // resources are the limits that need a cgroup.

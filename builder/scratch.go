@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/builder/internal/network"
+	"github.com/slipway-build/slipway/builder/internal/runner/oci"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -46,7 +47,8 @@ func (s *Store) scratchIn(base string) (dir string, done func() error, err error
 // the next one that opens the store.
 func (s *Store) Scratch() (dir string, done func() error, err error) { return s.scratch() }
 
-// removeScratch removes the directory that a dead program's mark names, and what the program has left connected for a command.
+// removeScratch removes the directory that a dead program's mark names, and what the program has left of a command: connected networks,
+// cgroups.
 func (s *Store) removeScratch(mark string) error {
 	dir, err := os.ReadFile(mark)
 	if err != nil || len(dir) == 0 {
@@ -57,6 +59,9 @@ func (s *Store) removeScratch(mark string) error {
 	}
 	if err := network.Undo(string(dir)); err != nil {
 		s.o.Log.Warn(err.Error()) // once: what cannot be undone now is not likely to be later
+	}
+	if err := oci.RemoveCgroups(string(dir)); err != nil {
+		return err // the next one will find them empty
 	}
 	return os.RemoveAll(string(dir))
 }

@@ -154,6 +154,12 @@ func (b *rootBuilder) mount(m Mount) error {
 	if m.Tree != 0 {
 		return b.tree(m, b.trees+m.Tree-1)
 	}
+	if m.Type == "cgroup" {
+		if !oneHierarchy() {
+			return nil // controllers, which mounting the older kind could take away from the host
+		}
+		m.Type = "cgroup2"
+	}
 	if m.Flags&unix.MS_BIND != 0 {
 		var err error
 		if src, err = os.OpenFile(m.Source, unix.O_PATH, 0); err != nil {
@@ -186,10 +192,16 @@ func (b *rootBuilder) mount(m Mount) error {
 	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
 		err = unix.Mount(m.Source, fdPath(target), m.Type, m.Flags, strings.ReplaceAll(m.Data, ",gid=5", "")) // which is not mapped
 	}
-	if (m.Type == "mqueue" || m.Type == "cgroup") && err != nil {
+	if (m.Type == "mqueue" || m.Type == "cgroup2") && err != nil {
 		return nil // kernels without it, and namespaces that may not
 	}
 	return err
+}
+
+// oneHierarchy tells whether the host has one hierarchy of cgroups.
+func oneHierarchy() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
 // tree mounts what the parent has pinned. An overlay needs its lower directory mounted in this namespace: it is, below the

@@ -27,6 +27,8 @@ type RuntimeRequest struct {
 	Trees  int
 	// MountLabel is the SELinux label of that tmpfs, empty for none.
 	MountLabel string
+	// Terminal says that the standard streams are a terminal, whose size the runtime is to follow.
+	Terminal bool
 	// HideUnified takes the second cgroup hierarchy of hybrid hosts away, which crun refuses to work beside.
 	HideUnified bool
 	// Loopback says that the process has a network namespace of its own, whose loopback interface it brings up.
@@ -122,7 +124,9 @@ func startRuntime(req *RuntimeRequest) (int, error) {
 		return 0, err
 	}
 	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)
-	pid, err := syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
+	// Only whose controlling terminal it is hears that its size has changed.
+	attr := &syscall.SysProcAttr{Setsid: req.Terminal, Setctty: req.Terminal}
+	pid, err := syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
 	if err != nil {
 		return 0, fmt.Errorf("starting OCI runtime %s: %w", req.Argv[0], err)
 	}

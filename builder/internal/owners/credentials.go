@@ -10,7 +10,7 @@ import (
 // change applies f to who the caller is.
 func (c *call) change(f func(i identity, privileged bool) (identity, unix.Errno), capability int) result {
 	t := c.s.task(c.tid())
-	who, errno := f(t.who, t.who.privileged() && c.has(capability))
+	who, errno := f(t.who, t.who.privileged() && (c.has(capability) || !c.s.executed))
 	if errno != 0 {
 		return result{errno: errno}
 	}
@@ -140,6 +140,7 @@ func execveat(c *call) result {
 }
 
 func (c *call) exec(dirfd, arg int, nofollow, empty bool) result {
+	c.s.executed = true
 	name, err := c.text(c.n.args[arg])
 	if err != nil {
 		return proceed()

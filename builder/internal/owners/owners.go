@@ -52,6 +52,8 @@ type Supervisor struct {
 	// noGlimpse says that attributes cannot be asked for by a directory and a name in it.
 	noGlimpse bool
 	calls     int
+	// executed says that something has been executed: until then who asks is our own process, which becomes the command's user.
+	executed bool
 }
 
 type inode struct{ dev, ino uint64 }

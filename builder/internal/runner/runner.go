@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,6 +51,9 @@ func (j Job) Connected(ctx context.Context, pid int) (done func() error, err err
 	}
 	return j.Connect(ctx, pid)
 }
+
+// ContainerID is the ID of a command that has a directory.
+func ContainerID(dir string) string { return "slipway-" + filepath.Base(dir) }
 
 // Stubs are what was made only to mount on.
 type Stubs = runchild.Stubs

@@ -63,10 +63,15 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, err
 	}
 	call := append([]string{command}, r.global(command, j, limited)...)
-	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), SharedPID: shared}
+	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), SharedPID: shared, Terminal: j.Spec.Process.Terminal}
 	req.Argv = append(append(slices.Clone(call), "run", "--bundle", bundle, "--pid-file", req.PIDFile()), append(pivoting(j), j.ID)...)
 	if err := r.describe(req, j); err != nil {
 		return res, err
+	}
+	if filepath.Base(command) != "crun" || limited {
+		if err := noteCgroups(j.Dir); err != nil {
+			return res, err
+		}
 	}
 	r.Log.Debug("starting OCI runtime", "command", command, "bundle", bundle)
 	defer keepOwners(j.Stdin, j.Stdout, j.Stderr)()
