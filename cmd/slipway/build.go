@@ -77,6 +77,7 @@ func newBuildCmd(g *globals) *cobra.Command {
 	usersFlags(fs, &f.o.Users)
 	sign := signFlags(fs, g, &f.sign)
 	sbom := sbomFlags(fs, &f.o.SBOM)
+	cwFlag(fs)
 	repro := reproFlags(fs, g, &f.o.Output, &f.epochOf)
 	fs.Lookup("source-date-epoch").Usage = "`seconds` that the image's own times are set to, or what has the time, if it is fetched: context, a --build-context, a stage that is one ADD (default $SOURCE_DATE_EPOCH)"
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {

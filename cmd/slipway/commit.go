@@ -59,6 +59,7 @@ func newCommitCmd(g *globals) *cobra.Command {
 	blobCacheFlag(fs, &o.Registry)
 	encryptFlags(fs, &o.Encrypt)
 	sbom := sbomFlags(fs, &o.SBOM)
+	cwFlag(fs)
 	pull := pullFlags(fs, &o.SBOM.Pull.Policy)
 	fs.Lookup("pull").Usage = "when to pull the scanner of an SBOM: missing, always, newer, never"
 	sign := signFlags(fs, g, &o.Sign)

@@ -158,6 +158,7 @@ func entries() []entry {
 		{"history", images, newHistoryCmd},
 		{"images", images, newImagesCmd},
 		{"load", images, newLoadCmd},
+		{"mkcw", images, newMkcwCmd},
 		{"pull", images, newPullCmd},
 		{"push", images, newPushCmd},
 		{"rmi", images, newRmiCmd},

@@ -98,6 +98,7 @@ type result struct {
 	floor        cost    // of cp, where it was measured
 	floorAim     float64 // 0 for none
 	memoryAim    float64 // MB; 0 for none
+	writtenAim   float64 // MB; 0 for none
 }
 
 // measure runs a row n times, the tools in turn, after one run to warm up.
@@ -152,5 +153,5 @@ func (r result) ratio() float64 { return r.ours.cpu / r.theirs.cpu }
 
 func (r result) missed() bool {
 	return r.row.aim > 0 && r.ratio() > r.row.aim || r.floorAim > 0 && r.ours.cpu > r.floorAim*r.floor.cpu ||
-		r.memoryAim > 0 && r.ours.memory > r.memoryAim
+		r.memoryAim > 0 && r.ours.memory > r.memoryAim || r.writtenAim > 0 && r.ours.written > r.writtenAim
 }

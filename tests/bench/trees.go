@@ -16,6 +16,7 @@ type heavy struct {
 	floor    string
 	floorAim float64 // the largest CPU ratio, ours to the floor's; 0 for none
 	memory   float64 // the most that ours may use, in MB
+	written  float64 // the most that ours may write, in MB; 0 for no limit
 }
 
 // heavies returns the rows of copying, with the aims of its issue.
@@ -31,21 +32,29 @@ func heavies() []heavy {
 			source: "mkdir -p ctx/kept; echo ignored >ctx/.dockerignore; (cd ctx/kept; seq 2000 | xargs touch)\n" +
 				"for d in $(seq 198); do mkdir -p ctx/ignored/$d; (cd ctx/ignored/$d; seq 1000 | xargs touch); done",
 			floor: "cp -a $SOURCE/ctx/kept copied", memory: 100},
-		committed("commit --rm of a layer of 1 GiB", "for i in $(seq 16); do cat ../ours/mixed; done >tree", 0.25),
-		committed("commit --rm of 50,000 small files", "for d in $(seq 250); do mkdir -p tree/$d; (cd tree/$d; seq 200 | split -l 1 -a 3 - f); done", 0.08),
+		committed("commit --rm of a layer of 1 GiB", gibibyte, "--rm", 0.25, 0.02*1074),
+		committed("commit of a layer of 1 GiB, which the container keeps", gibibyte, "", 0.25, 1.1*1074),
+		committed("commit --rm of 50,000 small files", "for d in $(seq 250); do mkdir -p tree/$d; (cd tree/$d; seq 200 | split -l 1 -a 3 - f); done", "--rm", 0.08, 0),
+		{prepared: prepared{row{"commit --rm, push and pull of a layer of 4 GiB", 1, "tool commit -q --rm $(cat ctr) four >/dev/null; tool push -q --tls-verify=false four docker://$REGISTRY/four:1\n" +
+			"(STORE=$STORE-pull; tool pull -q --tls-verify=false docker://$REGISTRY/four:1 >/dev/null; tool rmi -a -f >/dev/null)", 0},
+			"c=$(tool from scratch); truncate -s 4G $(tool mount $c)/four; tool umount $c >/dev/null; echo $c >ctr", "tool rmi four >/dev/null"},
+			source: ":", floor: ":", memory: 64},
 	}
 }
 
-// committed commits a container that is spent and has a source that is called tree.
-func committed(name, source string, aim float64) heavy {
-	const from, rm = "c=$(tool from base); cp -a $SOURCE/tree $(tool mount $c)/tree; tool umount $c >/dev/null; echo $c >ctr", "tool rmi made >/dev/null"
-	return heavy{prepared: prepared{row{name, 1, "tool commit -q --rm $(cat ctr) made >/dev/null", aim}, from, rm},
-		source: source, floor: "cp -a $SOURCE/tree copied", memory: 64}
+// gibibyte makes a file of a gibibyte that compresses as real ones do.
+const gibibyte = "for i in $(seq 16); do cat ../ours/mixed; done >tree"
+
+// committed commits a container that has a source that is called tree. written is the most that ours may write, in MB.
+func committed(name, source, flags string, aim, written float64) heavy {
+	const from, rm = "c=$(tool from base); cp -a $SOURCE/tree $(tool mount $c)/tree; tool umount $c >/dev/null; sync; echo $c >ctr", "tool rm -a >/dev/null; tool rmi made >/dev/null"
+	return heavy{prepared: prepared{row{name, 1, "tool commit -q " + flags + " $(cat ctr) made >/dev/null", aim}, from, rm},
+		source: source, floor: "cp -a $SOURCE/tree copied", memory: 64, written: written}
 }
 
 // measure makes the source, runs the row n times, the tools and cp in turn, and removes the source.
 func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
-	res := result{row: h.row, ours: worst(), theirs: worst(), floor: worst(), floorAim: h.floorAim, memoryAim: h.memory}
+	res := result{row: h.row, ours: worst(), theirs: worst(), floor: worst(), floorAim: h.floorAim, memoryAim: h.memory, writtenAim: h.written}
 	dir := filepath.Join(filepath.Dir(ours.dir), "source")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return res, err
@@ -103,5 +112,13 @@ func floorText(r result) string {
 	if r.floorAim > 0 {
 		verdicts = append(verdicts, fmt.Sprintf("aim %.2f", r.floorAim))
 	}
-	return "  (" + strings.Join(append(verdicts, fmt.Sprintf("memory %.0f MB", r.ours.memory)), ", ") + ")"
+	return "  (" + strings.Join(append(verdicts, limit("memory", r.ours.memory, r.memoryAim), limit("written", r.ours.written, r.writtenAim)), ", ") + ")"
+}
+
+// limit is a number of MB and what it may be at most, 0 for no limit.
+func limit(what string, mb, aim float64) string {
+	if aim == 0 {
+		return fmt.Sprintf("%s %.1f MB", what, mb)
+	}
+	return fmt.Sprintf("%s %.1f MB of at most %.1f", what, mb, aim)
 }
