@@ -9,7 +9,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 # program:package
 needed="buildah:buildah podman:podman skopeo:skopeo umoci:umoci runc:runc crun:crun
-mmdebstrap:mmdebstrap docker-registry:docker-registry newuidmap:uidmap gcc:gcc
+mmdebstrap:mmdebstrap docker-registry:docker-registry newuidmap:uidmap gcc:gcc gencat:libc6-dev
 containerd:containerd pasta:passt slirp4netns:slirp4netns ip:iproute2 /usr/lib/cni/ptp:containernetworking-plugins
 /usr/lib/podman/netavark:netavark iptables:iptables bzip2:bzip2 xz:xz-utils useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp gpg:gpg openssl:openssl"
 

@@ -28,7 +28,7 @@ func Self(anyone bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the program for the command's first process: %w", err)
 	}
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, aboveChildren)
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, aboveChildren())
 	name := f.Name()
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
@@ -48,8 +48,15 @@ func startable(f *os.File) error {
 	return nil
 }
 
-// aboveChildren is above the descriptors of a child, which take the place of others while it starts.
-const aboveChildren = 512
+// aboveChildren is above the descriptors of a child, which take the place of others while it starts, and within the limit.
+func aboveChildren() int {
+	const wanted = 512
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur <= wanted {
+		return int(limit.Cur / 2)
+	}
+	return wanted
+}
 
 const exe = "/proc/self/exe"
 
