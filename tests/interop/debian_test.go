@@ -46,6 +46,7 @@ func TestDebian(t *testing.T) {
 	t.Run("Dockerfile", func(t *testing.T) { compile(t, s.With(t)) })
 	t.Run("work", func(t *testing.T) { work(t, s.With(t)) })
 	t.Run("projects", func(t *testing.T) { projects(t, s.With(t)) })
+	t.Run("projects of users", func(t *testing.T) { userProjects(t, s.With(t)) })
 }
 
 // transports pushes an image everywhere, pulls each back into an empty store, and

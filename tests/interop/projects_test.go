@@ -2,6 +2,8 @@ package interop
 
 import (
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,44 +14,113 @@ import (
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
-// projects builds the Dockerfiles of projects.txtar on debian-base and runs what they made.
-func projects(t *testing.T, s *harness.Store) {
+// A project is a directory of projects.txtar.
+type project struct {
+	name, dir      string
+	flags, command []string
+	want           string
+}
+
+// unpackProjects writes the projects below a directory.
+func unpackProjects(t *testing.T, dir string) (list []project) {
+	t.Helper()
 	archive, err := txtar.ParseFile("projects.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	var names []string
 	for _, f := range archive.Files {
 		files[f.Name] = string(f.Data)
-		file := filepath.Join(s.Dir, "projects", f.Name)
+		file := filepath.Join(dir, f.Name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(file, f.Data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if name, _, _ := strings.Cut(f.Name, "/"); !slices.Contains(names, name) {
-			names = append(names, name)
+		name, _, _ := strings.Cut(f.Name, "/")
+		if !slices.ContainsFunc(list, func(p project) bool { return p.name == name }) {
+			list = append(list, project{name: name, dir: filepath.Join(dir, name)})
 		}
 	}
-	lines := func(file string) []string {
-		return strings.FieldsFunc(files[file], func(r rune) bool { return r == '\n' })
+	lines := func(text string) []string { return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' }) }
+	for i := range list {
+		p := &list[i]
+		p.flags, p.command = lines(files[p.name+"/flags"]), lines(files[p.name+"/command"])
+		p.want = strings.TrimSuffix(files[p.name+"/want"], "\n")
 	}
-	for _, name := range names {
-		t.Run(name, func(t *testing.T) {
+	return list
+}
+
+// projects builds the Dockerfiles of projects.txtar on debian-base and runs what they made.
+func projects(t *testing.T, s *harness.Store) {
+	for _, p := range unpackProjects(t, filepath.Join(s.Dir, "projects")) {
+		t.Run(p.name, func(t *testing.T) {
 			s := s.With(t)
-			cmd := s.Command(slices.Concat([]string{s.Bin, "build", "-q", "-t", name}, lines(name+"/flags"), []string{"."})...)
-			cmd.Dir = filepath.Join(s.Dir, "projects", name)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			s.Slipway("from", "--name", name, name)
-			got := s.Slipway(append([]string{"run", name, "--"}, lines(name+"/command")...)...)
-			if want := strings.TrimSuffix(files[name+"/want"], "\n"); got != want {
-				t.Errorf("it printed %q, want %q", got, want)
-			}
-			s.Slipway("rm", name)
+			p.check(t, func(args ...string) *exec.Cmd { return s.Command(append([]string{s.Bin}, args...)...) })
 		})
+	}
+}
+
+// check builds a project and runs what it made.
+func (p project) check(t *testing.T, slipway func(args ...string) *exec.Cmd) {
+	t.Helper()
+	build := slipway(slices.Concat([]string{"build", "-q", "-t", p.name}, p.flags, []string{"."})...)
+	build.Dir = p.dir
+	from := slipway("from", "--name", p.name, p.name)
+	run := slipway(slices.Concat([]string{"run", p.name, "--"}, p.command)...)
+	for _, cmd := range []*exec.Cmd{build, from} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
+	}
+	out, err := run.CombinedOutput()
+	if got := strings.TrimSuffix(string(out), "\n"); err != nil || got != p.want {
+		t.Errorf("%v: it printed %q, want %q", err, got, p.want)
+	}
+	if out, err := slipway("rm", p.name).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// userProjects builds projects that need nothing of the network as an ordinary user, with subordinate ids and with one id only. Files
+// of theirs have many owners, and commands run as other users.
+func userProjects(t *testing.T, s *harness.Store) {
+	harness.Need(t, "users", "newuidmap", "setpriv")
+	layout := filepath.Join(shared.Dir, "debian-layout") // a store's own directory is closed to others
+	t.Cleanup(func() { _ = os.RemoveAll(layout) })
+	s.Slipway("push", "-q", "--disable-compression", "debian-base", "oci:"+layout+":latest")
+	s.Run("chmod", "-R", "a+rX", layout)
+	for _, kind := range []string{"ranges", "single"} {
+		t.Run(kind, func(t *testing.T) { projectsOf(t, s.With(t), "slipway-"+kind, layout) })
+	}
+}
+
+func projectsOf(t *testing.T, s *harness.Store, name, layout string) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(shared.Dir, name)
+	list := unpackProjects(t, filepath.Join(dir, "projects"))
+	s.Run("chown", "-R", u.Uid+":"+u.Gid, dir)
+	slipway := func(args ...string) *exec.Cmd {
+		cmd := exec.Command("setpriv", append([]string{"--reuid", u.Uid, "--regid", u.Gid, "--clear-groups", s.Bin,
+			"--root", dir + "/root", "--runroot", dir + "/run"}, args...)...)
+		cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "TMPDIR=" + dir}
+		return cmd
+	}
+	t.Cleanup(func() { _ = slipway("unshare", "rm", "-rf", dir+"/root", dir+"/run").Run() }) // what ids of the ranges own
+	id, err := slipway("pull", "-q", "oci:"+layout+":latest").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, id)
+	}
+	if out, err := slipway("tag", strings.TrimSpace(string(id)), "debian-base").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, p := range list {
+		if slices.Contains([]string{"c-shared", "deb", "perl", "caches", "site"}, p.name) {
+			t.Run(p.name, func(t *testing.T) { p.check(t, slipway) })
+		}
 	}
 }
