@@ -51,9 +51,13 @@ const storagePrefix = "containers-storage:"
 func parseTransport(text string) (types.ImageReference, error) {
 	word, rest, ok := strings.Cut(text, ":")
 	t := transport(word)
+	if ok && word == "sif" {
+		return nil, fmt.Errorf("%q: \"sif:\" locations are not supported: convert the image to an OCI layout first, with skopeo copy", text)
+	}
 	if !ok || t == nil {
 		if strings.Contains(text, "://") {
-			return nil, fmt.Errorf("invalid image name %q, unknown transport %q", text, word)
+			//lint:ignore ST1005 the family's text (cli.md §14)
+			return nil, fmt.Errorf("Invalid image name %q, unknown transport %q", text, word)
 		}
 		return nil, nil
 	}

@@ -31,6 +31,9 @@ func (s *Store) Push(ctx context.Context, source, dest string, o PushOptions) (d
 	if err != nil {
 		return "", err
 	}
+	if strings.HasPrefix(dest, storagePrefix) {
+		return s.pushHere(ctx, source, src, dest, o)
+	}
 	to, err := destination(dest)
 	if err != nil {
 		return "", err
@@ -68,6 +71,9 @@ func (s *Store) PushIndex(ctx context.Context, name, dest string, o PushOptions)
 	x, err := s.Index(name)
 	if err != nil {
 		return "", err
+	}
+	if strings.HasPrefix(dest, storagePrefix) {
+		return s.pushHere(ctx, name, nil, dest, o)
 	}
 	to, err := destination(dest)
 	if err != nil {
