@@ -347,6 +347,12 @@ func WriteOverride(fd int, mode uint32, o Override) error {
 	return place{fdPath(fd), true}.write(mode, o)
 }
 
+// WriteOverrideTo is WriteOverride for a descriptor that is not O_PATH, which spares the look-up in /proc.
+func WriteOverrideTo(fd int, mode uint32, o Override) error {
+	key, value := o.attribute(mode)
+	return unix.Fsetxattr(fd, key, value, 0)
+}
+
 // RemoveOverride takes it away: what is on disk is true.
 func RemoveOverride(fd int, mode uint32) { place{fdPath(fd), true}.remove(mode) }
 

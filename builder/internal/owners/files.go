@@ -16,6 +16,7 @@ import (
 type file struct {
 	fd       int
 	name     string      // in the directory fd, if it is known from there only (see glimpse)
+	usable   bool        // fd is more than a name for the file (O_PATH)
 	st       unix.Stat_t // as on disk
 	meant    rootfs.Override
 	recorded bool
@@ -37,7 +38,9 @@ func (c *call) held(fd int) (*file, error) {
 	if fd < 0 {
 		return nil, unix.EBADF
 	}
-	c.s.task(c.tid())
+	if c.s.tasks[c.tid()] == nil {
+		c.s.task(c.tid()) // to borrow from it
+	}
 	at, borrowed := c.take(fd)
 	if !borrowed {
 		var err error
@@ -48,14 +51,15 @@ func (c *call) held(fd int) (*file, error) {
 		unix.Close(at)
 		return nil, unix.EBADF
 	}
-	return c.opened(at)
+	return c.describe(&file{fd: at, usable: borrowed})
 }
 
 // opened describes an open file, which it takes over.
-func (c *call) opened(fd int) (*file, error) {
-	f := &file{fd: fd}
-	if err := unix.Fstat(fd, &f.st); err != nil {
-		unix.Close(fd)
+func (c *call) opened(fd int) (*file, error) { return c.describe(&file{fd: fd}) }
+
+func (c *call) describe(f *file) (*file, error) {
+	if err := unix.Fstat(f.fd, &f.st); err != nil {
+		f.close()
 		return nil, err
 	}
 	f.meant, f.recorded = c.s.record(f)
@@ -72,6 +76,9 @@ func (c *call) opened(fd int) (*file, error) {
 // record reads a file's record.
 func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
 	return s.lookup(&f.st, spot{dir: f.fd}, func() (rootfs.Override, bool) {
+		if f.usable {
+			return rootfs.ReadOverrideFrom(f.fd, f.st.Mode)
+		}
 		if !s.noGlimpse {
 			o, recorded, err := rootfs.ReadOverrideIn(s.opened, strconv.Itoa(f.fd), f.st.Mode, true)
 			if err == nil {
@@ -85,6 +92,9 @@ func (s *Supervisor) record(f *file) (rootfs.Override, bool) {
 
 // write writes it.
 func (s *Supervisor) write(f *file, o rootfs.Override) error {
+	if f.usable && rootfs.WriteOverrideTo(f.fd, f.st.Mode, o) == nil {
+		return nil
+	}
 	if !s.noGlimpse && rootfs.WriteOverrideIn(s.opened, strconv.Itoa(f.fd), f.st.Mode, o) == nil {
 		return nil
 	}
@@ -337,7 +347,7 @@ func (c *call) place(dirfd int, name string) (*place, *result) {
 	if base == "" || base == "." || base == ".." {
 		return nil, &p
 	}
-	at, err := c.open(dirfd, first(dir, "."), false, false)
+	at, err := c.directory(dirfd, dir)
 	if err != nil {
 		return nil, &p
 	}
@@ -380,11 +390,12 @@ func (c *call) fileMode(p *place, mode uint32) uint32 {
 	return mode
 }
 
-func first(a, b string) string {
-	if a != "" {
-		return a
+// directory opens the directory part of a name.
+func (c *call) directory(dirfd int, dir string) (int, error) {
+	if dir == "" {
+		return c.start(dirfd)
 	}
-	return b
+	return c.open(dirfd, dir, false, false)
 }
 
 // make makes something at a name, less what is to be cut off its end, and gives it its owner.

@@ -45,7 +45,7 @@ func lookKinds() []lookKind {
 		}
 	}
 	dir, _ := unix.Open("/w/sub", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	fd, _ := unix.Open("/w/sub/plain", unix.O_RDONLY, 0)
+	fd, _ := unix.Open("/w/sub/open", unix.O_RDONLY, 0)
 	return []lookKind{
 		{"getuid", func() unix.Errno {
 			_, _, errno := unix.RawSyscall(unix.SYS_GETUID, 0, 0, 0)
@@ -61,6 +61,10 @@ func lookKinds() []lookKind {
 			return errno
 		}},
 		{"absent", func() unix.Errno { stat(at, "/w/sub/absent", 0)(); return 0 }},
+		{"chown by descriptor", func() unix.Errno {
+			_, _, errno := unix.RawSyscall(unix.SYS_FCHOWN, uintptr(fd), 5, 6)
+			return errno
+		}},
 		{"chown", func() unix.Errno {
 			b := []byte("/w/sub/given\x00")
 			_, _, errno := unix.RawSyscall6(unix.SYS_FCHOWNAT, at, uintptr(unsafe.Pointer(&b[0])), 5, 6, 0, 0)
@@ -74,6 +78,7 @@ func looksTarget() {
 	must(os.Mkdir("/w/sub", 0o755))
 	must(os.WriteFile("/w/sub/plain", nil, 0o644))
 	must(os.WriteFile("/w/sub/given", nil, 0o644))
+	must(os.WriteFile("/w/sub/open", nil, 0o644))
 	must(unix.Chown("/w/sub/given", 5, 6))
 	must(os.Chdir("/w"))
 	for _, k := range lookKinds() {
