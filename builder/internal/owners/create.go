@@ -31,8 +31,13 @@ func (c *call) create(dirfd, arg int, how unix.OpenHow) result {
 	if r != nil {
 		return *r
 	}
+	return c.createAt(p, how)
+}
+
+// createAt creates at a place, which it takes over.
+func (c *call) createAt(p *place, how unix.OpenHow) result {
 	defer unix.Close(p.dir)
-	if !c.valid() {
+	if p.plain || !c.valid() {
 		return proceed()
 	}
 	flags := int(how.Flags) | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -110,8 +115,37 @@ func openat(c *call) result {
 	return c.create(c.arg(0), 1, unix.OpenHow{Flags: uint64(uint32(c.n.args[2])), Mode: c.n.args[3]})
 }
 
-// open2 is openat2, whose flags the filter cannot see. One that makes a file and also restricts the look-up is answered
-// as on a kernel without it: callers have a way for that.
+// createConfined is create where the look-up is confined to a directory; of a name that is a link the kernel decides.
+func (c *call) createConfined(dirfd, arg int, how unix.OpenHow) result {
+	name, err := c.text(c.n.args[arg])
+	if err != nil {
+		return failed(err)
+	}
+	base, err := c.start(dirfd)
+	if err != nil {
+		return failed(err)
+	}
+	defer unix.Close(base)
+	dir, file := path.Split(name)
+	if dir == "" {
+		dir = "."
+	}
+	if file == "" || file == "." || file == ".." || how.Flags&tmpfile != 0 {
+		return result{errno: unix.ENOSYS}
+	}
+	at, err := openat2(base, dir, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: how.Resolve})
+	if err != nil {
+		return failed(err)
+	}
+	p, r := c.placeIn(at, file)
+	if r != nil {
+		return *r
+	}
+	return c.createAt(p, how)
+}
+
+// open2 is openat2, whose flags the filter cannot see. One that makes a file and also restricts the look-up, otherwise than to a directory,
+// is answered as on a kernel without it: callers have a way for that.
 func open2(c *call) result {
 	var raw [24]byte
 	if c.n.args[3] < uint64(len(raw)) {
@@ -124,6 +158,8 @@ func open2(c *call) result {
 	switch {
 	case how.Flags&(unix.O_CREAT|tmpfile) == 0, c.who().plain():
 		return proceed()
+	case how.Resolve&(unix.RESOLVE_BENEATH|unix.RESOLVE_IN_ROOT) != 0:
+		return c.createConfined(c.arg(0), 1, how)
 	case how.Resolve != 0:
 		return result{errno: unix.ENOSYS}
 	}

@@ -351,6 +351,12 @@ func (c *call) place(dirfd int, name string) (*place, *result) {
 	if err != nil {
 		return nil, &p
 	}
+	return c.placeIn(at, base)
+}
+
+// placeIn is place in an open directory, which it takes over.
+func (c *call) placeIn(at int, base string) (*place, *result) {
+	p := proceed()
 	f := &file{fd: at}
 	if err := unix.Fstat(at, &f.st); err != nil || f.st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		unix.Close(at)
