@@ -134,7 +134,7 @@ func PutFile(ctx context.Context, dst *rootfs.Root, dest, name string, mode uint
 }
 
 func (c *copying) put(at place, info rootfs.Info, r io.Reader) (sum []byte, err error) {
-	f, err := c.create(at)
+	f, err := c.create(at, private)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type copying struct {
 	newest     time.Time
 	links      map[inode]linked // of the pattern at hand
 	bufs       [maxWorkers][]byte
+	creating   sync.Mutex
 	top        rootfs.Info     // the directory that a directory at hand is copied to
 	linkDirs   map[string]bool // with Link: directories made; true where the time is still to be set
 }

@@ -14,21 +14,47 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// create makes a new file, in place of what is there.
-func (c *copying) create(to place) (*rootfs.File, error) {
-	f, err := to.dir.NewRegular(to.base, 0o600)
+// create makes a new file, in place of what is there. One worker at a time: the kernel lets no two make entries of one directory, and
+// who waits for that in the kernel spends a processor on it.
+func (c *copying) create(to place, perm uint32) (*rootfs.File, error) {
+	c.creating.Lock()
+	defer c.creating.Unlock()
+	f, err := to.dir.NewRegular(to.base, perm)
 	if !errors.Is(err, fs.ErrExist) {
 		return f, err
 	}
 	if err := c.vacate(to); err != nil {
 		return nil, err
 	}
-	return to.dir.NewRegular(to.base, 0o600)
+	return to.dir.NewRegular(to.base, perm)
+}
+
+// private is the mode of new files that get their own later.
+const private = 0o600
+
+// beginning is the mode that a copy is made with: its own, if nothing of that must wait for the owner.
+func (c *copying) beginning(info rootfs.Info) uint32 {
+	perm := c.chmod.Apply(info.Perm(), false)
+	if perm&^0o777 != 0 || c.dst.Ownership() != rootfs.Apply {
+		return private
+	}
+	return perm
+}
+
+// settled tells whether a new file has owner and mode as they are to be, as most have: to set them again costs more than all else but
+// making the file.
+func (c *copying) settled(f *rootfs.File, info rootfs.Info) bool {
+	if c.dst.Ownership() != rootfs.Apply {
+		return false
+	}
+	now, err := f.Info()
+	uid, gid := c.owner(info)
+	return err == nil && now.UID == uid && now.GID == gid && now.Perm() == c.chmod.Apply(info.Perm(), false)
 }
 
 // copyFile writes a copy of an open file with all it has. It returns the digest of the data unless that is not wanted.
 func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (sum []byte, err error) {
-	out, err := c.create(to)
+	out, err := c.create(to, c.beginning(got.info))
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +79,12 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 	if err != nil {
 		return nil, err
 	}
-	return sum, c.attributes(out, got.info, got.attrs)
+	if !c.settled(out, got.info) {
+		if err = c.permissions(out, got.info); err != nil {
+			return nil, err
+		}
+	}
+	return sum, c.extras(out, got.info, got.attrs)
 }
 
 // shrunk says that a file has less in it than it said when it was opened. One that grows is copied as it was.

@@ -168,7 +168,7 @@ func (c *copying) special(from *rootfs.Dir, name string, info rootfs.Info, to pl
 		err = to.dir.Symlink(target, to.base)
 	case unix.S_IFREG:
 		var f *rootfs.File
-		if f, err = to.dir.NewRegular(to.base, 0o600); err == nil {
+		if f, err = to.dir.NewRegular(to.base, private); err == nil {
 			err = f.Close()
 		}
 	default:
@@ -206,15 +206,23 @@ func (c *copying) file(f *rootfs.File, info rootfs.Info, to place, buf []byte) (
 
 // attributes sets owner, mode, extended attributes and time of something just written.
 func (c *copying) attributes(at rootfs.Attributes, info rootfs.Info, attrs map[string][]byte) error {
-	uid, gid := c.owner(info)
-	if err := at.Chown(uid, gid); err != nil {
+	if err := c.permissions(at, info); err != nil {
 		return err
 	}
-	if !info.IsSymlink() {
-		if err := at.Chmod(c.chmod.Apply(info.Perm(), info.IsDir())); err != nil {
-			return err
-		}
+	return c.extras(at, info, attrs)
+}
+
+// permissions sets owner and mode.
+func (c *copying) permissions(at rootfs.Attributes, info rootfs.Info) error {
+	uid, gid := c.owner(info)
+	if err := at.Chown(uid, gid); err != nil || info.IsSymlink() {
+		return err
 	}
+	return at.Chmod(c.chmod.Apply(info.Perm(), info.IsDir()))
+}
+
+// extras sets extended attributes and time, which come after the owner.
+func (c *copying) extras(at rootfs.Attributes, info rootfs.Info, attrs map[string][]byte) error {
 	for key, value := range attrs {
 		if keepXattr(key) {
 			_ = at.SetXattr(key, value) // best effort: not every file system or user can (dockerfile.md §6.4)
