@@ -368,7 +368,52 @@ func (p *mounting) hostPath(m Mount) error {
 		}
 		return p.overlay(m, f)
 	}
-	return p.attach(m, f)
+	if err := p.attach(m, f); err != nil || !m.Has("idmap") {
+		return err
+	}
+	return p.mapOwners(m.IDMap)
+}
+
+// mapOwners shows the last tree with other owners: those that text names, or with none as if they were the container's.
+func (p *mounting) mapOwners(text string) error {
+	shift := p.shift
+	switch {
+	case text != "":
+		said, err := mounts.Owners(text)
+		if err != nil {
+			return err
+		}
+		if said, err = p.outside(said); err != nil {
+			return err
+		}
+		shift = newShifter(&said)
+		p.undo = append(p.undo, shift.close)
+	case p.ids == nil:
+		return errors.New("option idmap shows owners as the container's user namespace has them: give the container one (--userns-uid-map), or say idmap=uids=OWNER-CONTAINER-LENGTH")
+	}
+	err := shift.apply(p.trees[len(p.trees)-1])
+	if errors.Is(err, errNotShifted) {
+		err = fmt.Errorf("option idmap needs root and a file system that can do it, also for all that is mounted below: %w", err)
+	}
+	return err
+}
+
+// outside replaces the container's numbers in maps from owners to them by the host's.
+func (p *mounting) outside(said idmap.IDs) (idmap.IDs, error) {
+	if p.ids == nil {
+		return said, nil
+	}
+	for _, m := range []struct{ said, own idmap.Map }{{said.UIDs, p.ids.UIDs}, {said.GIDs, p.ids.GIDs}} {
+		for i, r := range m.said {
+			first, ok := m.own.Outside(r.Host)
+			last, also := m.own.Outside(r.Host + r.Size - 1)
+			if !ok || !also || last-first != r.Size-1 {
+				return said, fmt.Errorf("option idmap: the container has no ids from %d to %d in one piece", r.Host, r.Host+r.Size-1)
+			}
+			m.said[i].Host = first
+		}
+	}
+	return said, nil
 }
 
 // relabel gives a source the label of the container, or one that all containers share.

@@ -34,7 +34,9 @@ type Mount struct {
 	Size int64
 	// Options are words for the kernel: nosuid, nodev, noexec, a propagation.
 	Options []string
-	// Extra holds the words that are not the kernel's: U, z, Z, O, bind-nonrecursive, no-dereference, tmpcopyup.
+	// IDMap is what "idmap=" says of a volume's owners (see [Owners]); with the word alone it is empty.
+	IDMap string
+	// Extra holds the words that are not the kernel's: U, z, Z, O, idmap, bind-nonrecursive, no-dereference, tmpcopyup.
 	Extra []string
 	// Upper and Work are the directories of a volume that is an overlay (O); empty ones are thrown away.
 	Upper, Work string

@@ -89,12 +89,15 @@ func TestVolume(t *testing.T) {
 		"/a:/b/:O":                       {Type: "bind", Source: "/a", Target: "/b", Extra: []string{"O"}, Host: true},
 		"/a:/b:U,z":                      {Type: "bind", Source: "/a", Target: "/b", Extra: []string{"U", "z"}, Host: true},
 		"/a:/b:O,upperdir=/u,workdir=/w": {Type: "bind", Source: "/a", Target: "/b", Extra: []string{"O"}, Upper: "/u", Work: "/w", Host: true},
+		"/a:/b:idmap,ro":                 {Type: "bind", Source: "/a", Target: "/b", Extra: []string{"idmap"}, ReadOnly: true, Host: true},
+		"/a:/b:idmap=uids=0-1-10#20-30-5;gids=0-9-1": {Type: "bind", Source: "/a", Target: "/b", Extra: []string{"idmap"}, IDMap: "uids=0-1-10#20-30-5;gids=0-9-1", Host: true},
 	} {
 		if got, err := Volume(text); err != nil || got.String() != want.String() {
 			t.Errorf("%s: %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "/a", "a:/b", "/a:b", "/a:/", "/a:/b:odd", "/a:/b:ro,rw", "/a:/b:z,Z", "/a:/b:O,z", "/a:/b:upperdir=/u,workdir=/w", "/a:/b:O,upperdir=/u", "/a:/b:idmap", "/a:/b:ro:rw"} {
+	for _, text := range []string{"", "/a", "a:/b", "/a:b", "/a:/", "/a:/b:odd", "/a:/b:ro,rw", "/a:/b:z,Z", "/a:/b:O,z", "/a:/b:upperdir=/u,workdir=/w", "/a:/b:O,upperdir=/u", "/a:/b:idmap=", "/a:/b:idmap=uids", "/a:/b:idmap=uids=1-2", "/a:/b:idmap=uids=1-2-0", "/a:/b:idmap=users=1-2-3", "/a:/b:idmap=uids=1-2-3;uids=5-6-7",
+		"/a:/b:idmap=uids=0-1-9#5-20-3", "/a:/b:idmap,U", "/a:/b:idmap,O", "/a:/b:ro=1", "/a:/b:ro:rw"} {
 		if m, err := Volume(text); err == nil {
 			t.Errorf("%q was taken: %v", text, m)
 		}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/slipway-build/slipway/internal/idmap"
 )
 
 // Volume reads one value of --volume, "HOST:CONTAINER[:OPTIONS]" with "\:" for a colon (cli.md §8.15). It is read-write
@@ -57,7 +60,7 @@ func split(text string) []string {
 // options checks the words of a volume against the closed list; at most one of each family is allowed (CVE-2024-9407).
 func (m *Mount) options(words []string) error {
 	all := families()
-	for w, family := range map[string]string{"rw": "access", "ro": "access", "bind": "recursion", "rbind": "recursion", "O": "overlay"} {
+	for w, family := range map[string]string{"rw": "access", "ro": "access", "bind": "recursion", "rbind": "recursion", "O": "overlay", "idmap": "owner"} {
 		all[w] = family
 	}
 	delete(all, "bind-nonrecursive")
@@ -72,6 +75,16 @@ func (m *Mount) options(words []string) error {
 		if dir, ok := strings.CutPrefix(w, "workdir="); ok && m.Work == "" && path.IsAbs(dir) {
 			m.Work = dir
 			continue
+		}
+		w, owners, mapped := strings.Cut(w, "=")
+		if mapped {
+			if w != "idmap" {
+				return fmt.Errorf("invalid mount option %q", w+"="+owners)
+			}
+			if _, err := Owners(owners); err != nil {
+				return fmt.Errorf("invalid mount option %q: %w", w+"="+owners, err)
+			}
+			m.IDMap = owners
 		}
 		family, ok := all[w]
 		switch {
@@ -93,11 +106,42 @@ func (m *Mount) options(words []string) error {
 	return m.overlay(seen["label"])
 }
 
+// Owners reads the maps of "idmap=uids=A-B-N#A-B-N;gids=A-B-N": the owners from A on, N of them, are shown to the container as those from B on.
+// What is not said of groups is as for users, and the other way round.
+func Owners(text string) (ids idmap.IDs, err error) {
+	for _, part := range strings.Split(text, ";") {
+		key, list, _ := strings.Cut(part, "=")
+		to := map[string]*idmap.Map{"uids": &ids.UIDs, "gids": &ids.GIDs}[key]
+		if to == nil || len(*to) > 0 {
+			return ids, errors.New("want idmap, or idmap=uids=OWNER-CONTAINER-LENGTH#...;gids=OWNER-CONTAINER-LENGTH#...")
+		}
+		for _, r := range strings.Split(list, "#") {
+			got, err := idmap.Parse(r)
+			if err != nil {
+				return ids, fmt.Errorf("%q is not OWNER-CONTAINER-LENGTH", r)
+			}
+			*to = append(*to, got)
+		}
+		if err := to.Check(); err != nil {
+			return ids, err
+		}
+	}
+	if len(ids.GIDs) == 0 {
+		ids.GIDs = slices.Clone(ids.UIDs)
+	}
+	if len(ids.UIDs) == 0 {
+		ids.UIDs = slices.Clone(ids.GIDs)
+	}
+	return ids, nil
+}
+
 // overlay checks what goes with the option O.
 func (m *Mount) overlay(labelled bool) error {
 	switch {
 	case m.Has("O") && labelled:
 		return errors.New("options z and Z cannot be used with O")
+	case m.Has("O") && m.Has("idmap"):
+		return errors.New("option idmap cannot be used with O")
 	case (m.Upper == "") != (m.Work == ""):
 		return errors.New("upperdir and workdir must be given together")
 	case m.Upper != "" && !m.Has("O"):
