@@ -393,7 +393,7 @@ func openNamespace(name string, kind specs.LinuxNamespaceType) (*os.File, error)
 	}
 	if err == nil {
 		flag := map[specs.LinuxNamespaceType]int{specs.CgroupNamespace: unix.CLONE_NEWCGROUP, specs.IPCNamespace: unix.CLONE_NEWIPC, specs.PIDNamespace: unix.CLONE_NEWPID,
-			specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET}[kind]
+			specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET, specs.UserNamespace: unix.CLONE_NEWUSER}[kind]
 		is, terr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
 		if err = terr; err == nil && is != flag {
 			err = fmt.Errorf("%s is a namespace of another kind", name)

@@ -3,7 +3,6 @@ package builder
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -25,8 +24,8 @@ type Users struct {
 	UIDMapUser, GIDMapGroup string
 }
 
-// ParseUsers reads a value of --userns: host, private (also container, or nothing), auto[:OPTION,...]. The error says what else is not
-// to be had.
+// ParseUsers reads a value of --userns: host, private (also container, or nothing), auto[:OPTION,...], keep-id[:OPTION,...], the path of a
+// namespace, also written ns:PATH.
 func ParseUsers(text string) (string, error) {
 	switch name, options, _ := strings.Cut(text, ":"); {
 	case text == "" || text == "private" || text == "container":
@@ -36,10 +35,13 @@ func ParseUsers(text string) (string, error) {
 	case name == "auto":
 		_, err := autoUsers(options)
 		return text, err
+	case name == keepID:
+		_, _, err := keptNumbers(options)
+		return text, err
 	case path.IsAbs(strings.TrimPrefix(text, "ns:")):
-		return "", fmt.Errorf("joining the user namespace %s is not supported: its id maps, which decide who owns the container's files, cannot be read from it: give them with --userns-uid-map", strings.TrimPrefix(text, "ns:"))
+		return "ns:" + strings.TrimPrefix(text, "ns:"), nil
 	}
-	return "", fmt.Errorf("invalid user namespace %q: want host, private or auto[:size=N,uidmapping=MAP,gidmapping=MAP]", text)
+	return "", fmt.Errorf("invalid user namespace %q: want host, private, auto[:size=N,uidmapping=MAP,gidmapping=MAP], keep-id[:uid=N,gid=N] or the path of a namespace", text)
 }
 
 // SettleUsers works out what u means for a build: it is valid, and has the store's default maps if it has none of its own.
@@ -101,18 +103,28 @@ func (s *Store) resolve(u Users) (users, error) {
 	if err != nil {
 		return users{}, err
 	}
+	name, options, _ := strings.Cut(u.Namespace, ":")
 	switch {
 	case u.Namespace == "host" && ids != nil:
 		return users{}, errors.New("parsing ID mapping options: can not specify ID mappings while using host's user namespace")
 	case u.Namespace == "host":
 		return users{}, nil
-	case strings.HasPrefix(u.Namespace, "auto"):
-		if ids != nil {
-			return users{}, errors.New("parsing ID mapping options: --userns=auto chooses the id maps: leave them out, or name additional ones as auto:uidmapping=MAP,gidmapping=MAP")
-		}
-		_, options, _ := strings.Cut(u.Namespace, ":")
+	case ids != nil && name == "auto":
+		return users{}, errors.New("parsing ID mapping options: --userns=auto chooses the id maps: leave them out, or name additional ones as auto:uidmapping=MAP,gidmapping=MAP")
+	case ids != nil && (name == keepID || name == "ns"):
+		return users{}, fmt.Errorf("parsing ID mapping options: --userns=%s has id maps of its own: leave them out", u.Namespace)
+	case name == "auto":
 		auto, err := autoUsers(options)
 		return users{private: true, auto: auto}, err
+	case name == keepID:
+		ids, err := keptIDs(options)
+		return users{private: true, ids: ids}, err
+	case name == "ns":
+		ids, err := idsOfNamespace(options)
+		if ids != nil && err == nil {
+			err = checkMaps(ids)
+		}
+		return users{private: ids != nil, ids: ids}, err
 	case ids == nil:
 		ids = s.ids
 	}
@@ -226,18 +238,13 @@ func covered(has idmap.Map, r idmap.Range) bool {
 
 // ownIDs are the ids that this process has, each mapped to itself: those of its user namespace.
 func ownIDs() (*idmap.IDs, error) {
-	ids := &idmap.IDs{}
-	for file, m := range map[string]*idmap.Map{"/proc/self/uid_map": &ids.UIDs, "/proc/self/gid_map": &ids.GIDs} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading the ids of this process: %w", err)
-		}
-		for line := range strings.Lines(string(text)) {
-			r, err := idmap.Parse(strings.Join(strings.Fields(line), ":"))
-			if err != nil {
-				return nil, fmt.Errorf("reading the ids of this process: %q: %w", line, err)
-			}
-			*m = append(*m, idmap.Range{Container: r.Container, Host: r.Container, Size: r.Size})
+	ids, err := mapsOf("/proc/self")
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range []idmap.Map{ids.UIDs, ids.GIDs} {
+		for i := range m {
+			m[i].Host = m[i].Container
 		}
 	}
 	return ids, nil

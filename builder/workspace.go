@@ -121,7 +121,8 @@ func (w *Workspace) ownRoot(dir string) error {
 		return fmt.Errorf("looking at the root directory: %w", err)
 	}
 	uid, gid, err := w.users.Outside(int(st.Uid), int(st.Gid))
-	if u, g := w.users.Inside(st.Uid, st.Gid); err != nil || u != st.Uid || g != st.Gid {
+	made := st.Uid == 0 && st.Gid == 0 // by storage, though the container may have somebody who is this process's root
+	if u, g := w.users.Inside(st.Uid, st.Gid); err != nil || !made && (u != st.Uid || g != st.Gid) {
 		return nil //nolint:nilerr // it is the container's already, or somebody's that the container has not
 	}
 	if err := os.Chown(dir, uid, gid); err != nil {

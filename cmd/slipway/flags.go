@@ -529,7 +529,7 @@ func namespaceFlags(fs *pflag.FlagSet, s *builder.Sandbox) {
 
 // usersFlags binds whose user namespace containers have (cli.md §8.2, §8.3).
 func usersFlags(fs *pflag.FlagSet, u *builder.Users) {
-	fs.Var(userNamespace{&u.Namespace}, "userns", "user `namespace`: host (default), private, auto[:size=N,uidmapping=MAP,gidmapping=MAP]")
+	fs.Var(userNamespace{&u.Namespace}, "userns", "user `namespace`: host (default), private, auto[:size=N,uidmapping=MAP,gidmapping=MAP], keep-id[:uid=N,gid=N], or a path")
 	fs.StringSliceVar(&u.UIDMap, "userns-uid-map", nil, "`ctrID:hostID:length` user ID map of the user namespace")
 	fs.StringSliceVar(&u.GIDMap, "userns-gid-map", nil, "`ctrID:hostID:length` group ID map (default the user ID map)")
 	fs.StringVar(&u.UIDMapUser, "userns-uid-map-user", "", "map the subordinate user IDs of that `user`")

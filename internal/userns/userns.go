@@ -97,6 +97,14 @@ func Outside() int {
 	return os.Getuid()
 }
 
+// OutsideGroup is the same of its group.
+func OutsideGroup() int {
+	if gid, err := strconv.Atoi(os.Getenv(rootlessGI)); err == nil && Entered() {
+		return gid
+	}
+	return os.Getgid()
+}
+
 // Entered tells whether a caller has prepared the namespace already.
 func Entered() bool { return os.Getenv(configured) != "" }
 

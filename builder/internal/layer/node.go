@@ -111,6 +111,9 @@ func (r *reader) meant(n *node) {
 		return // 0:0 unless a record says otherwise
 	}
 	n.uid, n.gid = r.ids.Inside(n.st.Uid, n.st.Gid)
+	if n.path == "." && n.st.Uid == 0 && n.st.Gid == 0 {
+		n.uid, n.gid = 0, 0 // storage makes it ours, whoever that is in the container
+	}
 	n.st.Uid, n.st.Gid = n.uid, n.gid // the layer's directory, if it is copied, has the container's
 }
 

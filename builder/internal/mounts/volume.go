@@ -113,7 +113,7 @@ func Owners(text string) (ids idmap.IDs, err error) {
 		key, list, _ := strings.Cut(part, "=")
 		to := map[string]*idmap.Map{"uids": &ids.UIDs, "gids": &ids.GIDs}[key]
 		if to == nil || len(*to) > 0 {
-			return ids, errors.New("want idmap, or idmap=uids=OWNER-CONTAINER-LENGTH#...;gids=OWNER-CONTAINER-LENGTH#...")
+			return ids, errors.New("want idmap, or idmap=uids=OWNER-CONTAINER-LENGTH[#OWNER-CONTAINER-LENGTH...];gids=likewise")
 		}
 		for _, r := range strings.Split(list, "#") {
 			got, err := idmap.Parse(r)
