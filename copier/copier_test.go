@@ -223,7 +223,7 @@ func TestHardLinksAndHoles(t *testing.T) {
 	}
 }
 
-func archive(t *testing.T, entries ...*tar.Header) []byte {
+func archive(t testing.TB, entries ...*tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -436,6 +436,8 @@ func FuzzChmod(f *testing.F) {
 // FuzzExtract: no archive writes outside the root, and none makes us panic.
 func FuzzExtract(f *testing.F) {
 	f.Add([]byte("not an archive"))
+	f.Add(archive(f, &tar.Header{Name: "../d/", Typeflag: tar.TypeDir}, &tar.Header{Name: "d/l", Typeflag: tar.TypeSymlink, Linkname: "../../.."}, &tar.Header{Name: "d/l/f", Typeflag: tar.TypeReg, Uname: "x"},
+		&tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "d/l/f"}, &tar.Header{Name: "p", Typeflag: tar.TypeFifo}))
 	f.Fuzz(func(t *testing.T, blob []byte) {
 		dir := t.TempDir()
 		if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {

@@ -2,7 +2,6 @@ package untar
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -31,41 +30,29 @@ func TestHostileEntries(t *testing.T) {
 		entries []*tar.Header
 		fails   string
 		want    string // exists afterwards
+		most    int
 	}{
-		{"an owner that is cut off to root", []*tar.Header{owned(1<<32, 0)}, "owner 4294967296:0 is out of range", ""},
-		{"a group that is cut off to root", []*tar.Header{owned(os.Getuid(), 1<<40)}, "is out of range", ""},
-		{"an owner that means no change", []*tar.Header{owned(1<<32-1, 0)}, "owner 4294967295:0 is out of range", ""},
-		{"a whiteout on the way", []*tar.Header{reg(".wh.d/f")}, "cannot be told from a whiteout", ""},
-		{"a hard link to itself", []*tar.Header{reg("f"), link("f", tar.TypeLink, "./f")}, "", "f"},
-		{"a hard link to itself by another way", []*tar.Header{reg("d/f"), link("l", tar.TypeSymlink, "d"), link("d/f", tar.TypeLink, "l/f")}, "", "d/f"},
-		{"a hard link to a link to the outside", []*tar.Header{link("l", tar.TypeSymlink, "/etc/passwd"), link("h", tar.TypeLink, "l"), reg("h")}, "", "h"},
-		{"a hard link to the outside", []*tar.Header{link("h", tar.TypeLink, "../../../../etc/passwd")}, "no such file", ""},
-		{"a hard link to nothing, over a file", []*tar.Header{reg("f"), link("f", tar.TypeLink, "gone")}, "no such file", "f"},
-		{"directories without end", []*tar.Header{reg(strings.Repeat("a/", rootfs.MaxPath/2) + "f")}, "file name too long", ""},
-		{"many directories", []*tar.Header{reg(strings.Repeat("a/", 1000) + "f")}, "", "a/a/a"},
-		{"a file that is a directory", []*tar.Header{reg("f"), reg("f/g")}, "not a directory", "f"},
-		{"the root as a link", []*tar.Header{link("./", tar.TypeSymlink, "/etc")}, "the root can only be a directory", ""},
-		{"links in a circle", []*tar.Header{link("a", tar.TypeSymlink, "b"), link("b", tar.TypeSymlink, "a"), reg("a/f")}, "too many levels", ""},
+		{"an owner that is cut off to root", []*tar.Header{owned(1<<32, 0)}, "owner 4294967296:0 is out of range", "", 0},
+		{"a group that is cut off to root", []*tar.Header{owned(os.Getuid(), 1<<40)}, "is out of range", "", 0},
+		{"an owner that means no change", []*tar.Header{owned(1<<32-1, 0)}, "owner 4294967295:0 is out of range", "", 0},
+		{"a whiteout on the way", []*tar.Header{reg(".wh.d/f")}, "cannot be told from a whiteout", "", 0},
+		{"a hard link to itself", []*tar.Header{reg("f"), link("f", tar.TypeLink, "./f")}, "", "f", 0},
+		{"a hard link to itself by another way", []*tar.Header{reg("d/f"), link("l", tar.TypeSymlink, "d"), link("d/f", tar.TypeLink, "l/f")}, "", "d/f", 0},
+		{"a hard link to a link to the outside", []*tar.Header{link("l", tar.TypeSymlink, "/etc/passwd"), link("h", tar.TypeLink, "l"), reg("h")}, "", "h", 0},
+		{"a hard link to the outside", []*tar.Header{link("h", tar.TypeLink, "../../../../etc/passwd")}, "no such file", "", 0},
+		{"a hard link to nothing, over a file", []*tar.Header{reg("f"), link("f", tar.TypeLink, "gone")}, "no such file", "f", 0},
+		{"directories without end", []*tar.Header{reg(strings.Repeat("a/", rootfs.MaxPath/2) + "f")}, "file name too long", "", 0},
+		{"many directories", []*tar.Header{reg(strings.Repeat("a/", 1000) + "f")}, "", "a/a/a", 0},
+		{"a file that is a directory", []*tar.Header{reg("f"), reg("f/g")}, "not a directory", "f", 0},
+		{"the root as a link", []*tar.Header{link("./", tar.TypeSymlink, "/etc")}, "the root can only be a directory", "", 0},
+		{"links in a circle", []*tar.Header{link("a", tar.TypeSymlink, "b"), link("b", tar.TypeSymlink, "a"), reg("a/f")}, "too many levels", "", 0},
+		{"a path that the driver does not reach", []*tar.Header{reg("d/f"), reg("d/" + strings.Repeat("x", 50))}, "the path has 53 bytes, and this storage reaches 52: file name too long", "d/f", 52},
+		{"a path that it just reaches", []*tar.Header{reg("d/" + strings.Repeat("x", 50))}, "", "d/" + strings.Repeat("x", 50), 53},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var b bytes.Buffer
-			w := tar.NewWriter(&b)
-			for _, h := range c.entries {
-				if err := w.WriteHeader(h); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := w.Close(); err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			root, err := rootfs.Open(dir, rootfs.Apply)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer root.Close()
-			_, err = Untar(context.Background(), &b, root, Options{})
+			root, dir := emptyRoot(t)
+			_, err := Untar(context.Background(), stream(t, c.entries...), root, Options{MaxName: c.most})
 			switch {
 			case c.fails == "" && err != nil:
 				t.Error(err)

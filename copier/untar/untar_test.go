@@ -15,28 +15,44 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// Attributes that steer overlayfs, or that say who owns a file in storage, do not come from a stream; others do.
-func TestControlAttributes(t *testing.T) {
-	t.Parallel()
+// stream is a tar of entries without content.
+func stream(t *testing.T, entries ...*tar.Header) *bytes.Buffer {
+	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	records := map[string]string{}
-	for _, key := range []string{"trusted.overlay.opaque", "user.overlay.redirect", "user.containers.override_stat", "user.mine"} {
-		records[xattrRecord+key] = "y"
-	}
-	if err := w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: records}); err != nil {
-		t.Fatal(err)
+	for _, h := range entries {
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return &b
+}
+
+// emptyRoot is a new directory, open as a root.
+func emptyRoot(t *testing.T) (*rootfs.Root, string) {
+	t.Helper()
 	dir := t.TempDir()
 	root, err := rootfs.Open(dir, rootfs.Apply)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
-	if _, err := Untar(context.Background(), &b, root, Options{Whiteouts: Overlay}); err != nil {
+	t.Cleanup(func() { root.Close() })
+	return root, dir
+}
+
+// Attributes that steer overlayfs, or that say who owns a file in storage, do not come from a stream; others do.
+func TestControlAttributes(t *testing.T) {
+	t.Parallel()
+	records := map[string]string{}
+	for _, key := range []string{"trusted.overlay.opaque", "user.overlay.redirect", "user.containers.override_stat", "user.mine"} {
+		records[xattrRecord+key] = "y"
+	}
+	b := stream(t, &tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: os.Getuid(), Gid: os.Getgid(), PAXRecords: records})
+	root, dir := emptyRoot(t)
+	if _, err := Untar(context.Background(), b, root, Options{Whiteouts: Overlay}); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)
@@ -56,24 +72,12 @@ func TestControlAttributes(t *testing.T) {
 // A directory that follows its own whiteout is a new one: what layers below have in it stays hidden (OCI image spec, layer.md).
 func TestWhiteoutThenDirectory(t *testing.T) {
 	t.Parallel()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range []*tar.Header{{Name: ".wh.a", Typeflag: tar.TypeReg}, {Name: "a/", Typeflag: tar.TypeDir}, {Name: "a/new", Typeflag: tar.TypeReg}, {Name: "b/", Typeflag: tar.TypeDir}} {
+	entries := []*tar.Header{{Name: ".wh.a", Typeflag: tar.TypeReg}, {Name: "a/", Typeflag: tar.TypeDir}, {Name: "a/new", Typeflag: tar.TypeReg}, {Name: "b/", Typeflag: tar.TypeDir}}
+	for _, h := range entries {
 		h.Mode, h.Uid, h.Gid = 0o755, os.Getuid(), os.Getgid()
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	root, err := rootfs.Open(dir, rootfs.Apply)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	if _, err := Untar(context.Background(), &b, root, Options{Whiteouts: Overlay, UserXattr: true}); err != nil {
+	root, dir := emptyRoot(t)
+	if _, err := Untar(context.Background(), stream(t, entries...), root, Options{Whiteouts: Overlay, UserXattr: true}); err != nil {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
 			t.Skip("no whiteouts or attributes of users here: ", err)
 		}
