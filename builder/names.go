@@ -143,17 +143,22 @@ func (s *Store) findImage(name string) (*storage.Image, error) {
 	if strings.HasPrefix(name, "sha256:") || reference.IsFullIdentifier(name) { // no name can look like that
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}
+	local, err := localName(name)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.lookup(local) // most names end here: nothing has to be read of registries
+	if err == nil || !errors.Is(err, ErrNoImage) {
+		return img, err
+	}
 	names, err := s.candidates(name)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range names {
 		img, err := s.lookup(n)
-		if err == nil {
-			return img, nil
-		}
-		if !errors.Is(err, ErrNoImage) {
-			return nil, err
+		if err == nil || !errors.Is(err, ErrNoImage) {
+			return img, err
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", name, ErrNoImage)

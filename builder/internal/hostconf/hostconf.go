@@ -159,7 +159,8 @@ func Mention(files []string, key string) bool {
 			continue
 		}
 		for line := range bytes.Lines(text) {
-			if bytes.HasPrefix(bytes.Trim(line, " \t\"'"), []byte(key)) || bytes.Contains(line, []byte("engine.")) {
+			begin := bytes.Trim(line, " \t\"'")
+			if bytes.HasPrefix(begin, []byte(key)) || bytes.HasPrefix(begin, []byte("engine")) { // as in engine.env, or engine = {…}
 				return true
 			}
 		}

@@ -60,3 +60,28 @@ func FuzzParse(f *testing.F) {
 		_ = c.parse(text)
 	})
 }
+
+func TestMention(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"[engine]\nenv = [\"A=b\"]\n":                               true,
+		"[engine]\n  \"env\" = [\"A=b\"]\n":                         true,
+		"engine.env = [\"A=b\"]\n":                                  true,
+		"\"engine\".env = [\"A=b\"]\n":                              true,
+		"engine = { env = [\"A=b\"] }\n":                            true,
+		"[engine]\n# env = [\"A=b\"]\n#engine.env = [\"A=b\"]\n":    false,
+		"[engine]\n[engine.runtimes]\ncrun = [\"/usr/bin/crun\"]\n": false,
+	} {
+		file := filepath.Join(t.TempDir(), "containers.conf")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := Mention([]string{file}, "env"); got != want {
+			t.Errorf("%q: got %v", text, got)
+		}
+		conf, err := Read([]string{file})
+		if err != nil || len(conf.Engine.Env) > 0 != want {
+			t.Errorf("%q: env is %v, %v", text, conf.Engine.Env, err)
+		}
+	}
+}
