@@ -9,7 +9,7 @@
 // It is no boundary. What keeps the step in is the user namespace and the kernel's own checks. Arguments behind pointers
 // can change between our look and the kernel's, so the worst that a hostile step reaches is a wrong owner in its own
 // image. Faked users are not kept from each other's files, and
-// SCM_CREDENTIALS, /proc/PID/status and the owners of sockets made by bind(2) show the one real id.
+// SCM_CREDENTIALS, /proc/PID/status and the owners of sockets made by bind(2), which are in no layer, know the one real id only.
 package owners
 
 import (
