@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -16,6 +17,8 @@ import (
 // "**" is any number of components (dockerfile.md §7). A nil Ignore excludes nothing.
 type Ignore struct {
 	rules []rule
+	exact map[string]int // the number, from 1, of the last rule without wildcards, by its text
+	globs []int          // the numbers of those with wildcards
 	name  string
 	back  [][]string // the components of the patterns that take back
 }
@@ -23,8 +26,21 @@ type Ignore struct {
 // A rule is one pattern. The library's own walk over all of them, MatchesUsingParentResults, does not ask a pattern that changes nothing
 // for a directory, and then does not know it for what is inside: of "a/**/b" and "!a/x" it excludes a/x/y/b.
 type rule struct {
-	m    *patternmatcher.PatternMatcher
-	back bool
+	m              *patternmatcher.PatternMatcher
+	back           bool
+	prefix, suffix string // that what it matches has: looked at first, as there may be thousands of rules
+}
+
+// wildcards are the bytes that may mean something else than themselves in a pattern, or where the library makes an expression of it.
+const wildcards = `*?[]\^`
+
+// ends are the texts that all that a pattern with wildcards matches begins and ends with.
+func ends(pattern string) (prefix, suffix string) {
+	if strings.ContainsRune(pattern, utf8.RuneError) || strings.HasPrefix(pattern, "\uFEFF") { // expressions take others for these
+		return "", ""
+	}
+	suffix = pattern[strings.LastIndexAny(pattern, wildcards)+1:]
+	return pattern[:strings.IndexAny(pattern, wildcards)], strings.TrimPrefix(suffix, "/") // "**/" may be nothing
 }
 
 // MaxIgnore is how long an ignore file may be, in bytes.
@@ -75,7 +91,7 @@ func NewIgnore(patterns []string) (*Ignore, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Ignore{}
+	i := &Ignore{exact: map[string]int{}}
 	for _, p := range m.Patterns() {
 		text := p.String()
 		if strings.HasPrefix(text, "!") { // what is left of "!!"
@@ -85,7 +101,7 @@ func NewIgnore(patterns []string) (*Ignore, error) {
 		if err != nil {
 			return nil, err
 		}
-		i.rules = append(i.rules, rule{one, p.Exclusion()})
+		i.add(one, p)
 		if p.Exclusion() {
 			i.back = append(i.back, strings.Split(strings.Trim(p.String(), "/"), "/"))
 		}
@@ -96,11 +112,24 @@ func NewIgnore(patterns []string) (*Ignore, error) {
 	return i, nil
 }
 
-// A verdict is what the patterns say of a path: the last one that matches it, or a directory that it is in, decides. hits has a bit for
-// each that does, which all below inherit.
+// add is the next rule: a pattern, alone in m.
+func (i *Ignore) add(m *patternmatcher.PatternMatcher, p *patternmatcher.Pattern) {
+	r := rule{m: m, back: p.Exclusion()}
+	number := len(i.rules) + 1
+	if strings.ContainsAny(p.String(), wildcards) {
+		r.prefix, r.suffix = ends(p.String())
+		i.globs = append(i.globs, number)
+	} else {
+		i.exact[p.String()] = number
+	}
+	i.rules = append(i.rules, r)
+}
+
+// A verdict is what the patterns say of a path: the last one that matches it, or a directory that it is in, decides. It is the number of
+// that one, from 1; all below inherit it.
 type verdict struct {
 	out  bool
-	hits []uint64
+	last int
 }
 
 // below judges a path whose parent has the verdict up.
@@ -108,20 +137,22 @@ func (i *Ignore) below(up verdict, rel string) verdict {
 	if i == nil {
 		return verdict{}
 	}
-	v := verdict{hits: make([]uint64, (len(i.rules)+63)/64)}
-	copy(v.hits, up.hits)
-	for n, r := range i.rules {
-		bit := uint64(1) << (n % 64)
-		if v.hits[n/64]&bit == 0 {
-			//lint:ignore SA1019 it is right of one pattern, and asks about nothing but the path
-			if hit, err := r.m.MatchesUsingParentResult(rel, false); err != nil || !hit {
-				continue
-			}
-			v.hits[n/64] |= bit
+	last := max(up.last, i.exact[rel])
+	for n := len(i.globs) - 1; n >= 0 && i.globs[n] > last; n-- {
+		if i.rules[i.globs[n]-1].matches(rel) {
+			last = i.globs[n]
 		}
-		v.out = !r.back
 	}
-	return v
+	return verdict{last > 0 && !i.rules[last-1].back, last}
+}
+
+func (r *rule) matches(rel string) bool {
+	if !strings.HasPrefix(rel, r.prefix) || !strings.HasSuffix(rel, r.suffix) {
+		return false
+	}
+	//lint:ignore SA1019 it is right of one pattern, and asks about nothing but the path
+	hit, err := r.m.MatchesUsingParentResult(rel, false)
+	return err == nil && hit
 }
 
 // at judges a path, relative to the root that the patterns are for.

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ func FuzzIgnore(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"**\n!a/b\n#c", "a/b"}, {"a\n!a/b\na/b/c", "a/b/c/d"}, {"a/*/c\n!**/d", "a/b/c/d"}, {"a**b\n!a*/x", "axb/x"}, {"[a-c]/?\n!\\!x", "b/x"}, {"**/a\n!**", "x/a/b"},
 		{"a/**/b\n!a/x", "a/x/y/b"}, {"*\n!a?/**\n", "ab/c"}, {"a\n!!x\n!\\!y", "a/!x/y"}, {"a/..\n!./a//b/", "a/b"},
+		{"^*\n!**/x.log", "y/x.log"}, {"\xff*", "\xfe"}, {"\ufeffa*", "ab"}, {"a**b\n!**/b", "ab"}, {"!a\n\\!x*", "!xy"}, {"a]*", "a]b"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -55,6 +57,32 @@ func FuzzIgnore(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Thousands of patterns are no matter of minutes: an expression is only asked about a path that it may match. And the last one decides.
+func TestManyPatterns(t *testing.T) {
+	t.Parallel()
+	var patterns []string
+	for n := range 10000 {
+		patterns = append(patterns, fmt.Sprintf([]string{"dir%d/file%d", "**/no%d-*.log%d", "dir%d/*/x%d", "!dir%d/file%d"}[n%4], n%100, n))
+	}
+	patterns = append(patterns, "**/a.log", "!dir7/**/a.log")
+	i, err := NewIgnore(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20000 {
+		if name := fmt.Sprintf("dir%d/sub/other%d", n%100, n); i.Excluded(name) {
+			t.Fatalf("%s is excluded", name)
+		}
+	}
+	for name, want := range map[string]bool{
+		"dir0/file0": true, "dir3/file3": false, "a/no1-z.log1": true, "dir2/y/x2": true, "dir2/x2": false, "dir8/s/a.log": true, "dir7/s/a.log": false, "a.log": true,
+	} {
+		if got := i.Excluded(name); got != want {
+			t.Errorf("%s: excluded is %v", name, got)
+		}
+	}
 }
 
 // An ignore file has an end.
