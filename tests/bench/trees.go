@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // A heavy row copies or commits a large source, made once and shared by both tools.
@@ -77,13 +76,10 @@ func (h heavy) measure(n int, ours, theirs *tool) (result, error) {
 	return res, nil
 }
 
-// settling is how long ext4 keeps looking at the inodes that were deleted last, and passes them by, whenever a file is made: whoever comes
-// first after a large removal would pay for it.
-const settling = 6 * time.Second
-
-// round measures both tools and cp, and removes what they have made when all are done.
+// round measures both tools and cp, and removes what they have made when all are done: ext4 without a journal passes by the inodes that were
+// deleted in the last minutes whenever a file is made, and who comes first after a large removal would pay for it. On such a machine the
+// rounds still disturb each other: name a directory on another file system with TMPDIR.
 func (h heavy) round(script func(string) string, ours, theirs *tool) (costs [3]cost, err error) {
-	time.Sleep(settling)
 	for k, t := range []*tool{ours, theirs} {
 		if _, err = t.run(h.before, 1); err == nil {
 			costs[k], err = t.run(script(h.script), h.repeat)
