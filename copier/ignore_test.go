@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 
+	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/tests/harness"
 )
 
@@ -141,4 +143,30 @@ func bits(m os.FileMode) uint32 {
 		}
 	}
 	return n
+}
+
+// A directory in which nothing can be copied is not entered; one is in which something is taken back.
+func TestNeverEntered(t *testing.T) {
+	t.Parallel()
+	src, _ := tree(t, map[string]string{"kept/a": "", "out/deep/a": "", "out/b": "", "half/in": "", "half/sub/x": "", "cache/x/y": "", "x.d/a": ""})
+	ignore, err := ParseIgnore("ignore", strings.NewReader("out\nhalf\n!half/in\n**/*.d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[uint64]string{}
+	for _, name := range []string{".", "kept", "out", "out/deep", "half", "half/sub", "cache", "cache/x", "x.d"} {
+		info, err := src.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[info.Ino] = name
+	}
+	var entered []string
+	o := Options{Ignore: ignore, Excludes: []string{"cache"}, Avoid: func(d rootfs.Info) error { entered = append(entered, names[d.Ino]); return nil }}
+	if _, err := Digest(context.Background(), src, []string{"."}, o); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(entered, " "); got != ". half kept" {
+		t.Errorf("entered %s", got)
+	}
 }
