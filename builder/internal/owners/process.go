@@ -144,9 +144,22 @@ func (s *Supervisor) adopt(tid int, t *task) {
 	}
 }
 
+// status reads the kernel's summary of a thread, in one go and without what os does for files that can be waited for: it is read for each
+// new process.
+func status(tid int) ([]byte, error) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(tid)+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 8192) // the fields that we look for are among the first
+	n, err := unix.Read(fd, b)
+	return b[:max(n, 0)], err
+}
+
 // relatives reads the process and its parent; zeroes if it is gone.
 func relatives(tid int) (tgid, parent int) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	text, err := status(tid)
 	if err != nil {
 		return 0, 0
 	}
@@ -155,7 +168,7 @@ func relatives(tid int) (tgid, parent int) {
 
 // inside is the number that a process has in its own pid namespace, 0 if it is gone or has the number that we see.
 func inside(pid int) int {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	text, err := status(pid)
 	if err != nil {
 		return 0
 	}
@@ -187,7 +200,7 @@ func statusField(text []byte, key string) int {
 
 // umask reads the target's.
 func (c *call) umask() uint32 {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(c.tid()) + "/status")
+	text, err := status(c.tid())
 	if err != nil {
 		return 0o022
 	}
