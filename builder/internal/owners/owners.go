@@ -47,8 +47,9 @@ type Supervisor struct {
 	seen   map[inode]sight
 	full   bool // there have been more than mostKept of them
 	buf    []byte
-	names  []byte // for a list of names of attributes
-	now    call   // the one being answered: one at a time
+	names  []byte         // for a list of names of attributes
+	now    call           // the one being answered: one at a time
+	queue  []notification // taken, not yet answered
 	// noGlimpse says that attributes cannot be asked for by a directory and a name in it.
 	noGlimpse bool
 	calls     int
@@ -92,28 +93,45 @@ func (s *Supervisor) Serve() error {
 	begun := time.Now() //nolint:forbidigo // a duration for the log
 	// Waiting by receiving costs a system call less for each call, where it ends by itself.
 	wait, ends := false, receivingEnds()
-	var n notification
 	for {
 		if wait || !ends {
-			more, err := s.wait()
+			more, err := s.wait(-1)
 			if !more {
 				s.o.Log.Debug("supervised owners", "calls", s.calls, "after", time.Since(begun))
 				return err
 			}
 		}
 		// An error says that a target was killed meanwhile, or that the last one is gone.
-		if wait = receive(s.listener, &n) != nil; !wait {
+		var n notification
+		if wait = receive(s.listener, &n) != nil; wait {
+			continue
+		}
+		s.queue = append(s.queue[:0], n)
+		for i := 0; i < len(s.queue); i++ {
+			s.drain()
 			s.calls++
-			s.answer(&n)
+			s.answer(&s.queue[i])
 		}
 	}
 }
 
+// drain takes all calls that wait. One that nobody has taken fails with EINTR when its caller gets a signal, even one like stat, which
+// never does so without us.
+func (s *Supervisor) drain() {
+	var n notification
+	for {
+		if more, err := s.wait(0); !more || err != nil || receive(s.listener, &n) != nil {
+			return
+		}
+		s.queue = append(s.queue, n)
+	}
+}
+
 // wait waits for the next call. There will be no more once the last process is gone.
-func (s *Supervisor) wait() (more bool, err error) {
+func (s *Supervisor) wait(timeout int) (more bool, err error) {
 	for {
 		p := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
-		_, err := unix.Poll(p, -1)
+		_, err := unix.Poll(p, timeout)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
