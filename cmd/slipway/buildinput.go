@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/source"
 	"github.com/slipway-build/slipway/imagebuildah"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
 // inputs opens the context and reads the build file, arguments and variables (cli.md §11.1). The caller closes the context.
@@ -178,6 +180,11 @@ func (f *buildFlags) dockerfile(ctx context.Context, c *imagebuildah.Context) (s
 				return "", err
 			}
 		}
+		if i > 0 {
+			if err := further(path, b, text.Bytes()); err != nil {
+				return "", err
+			}
+		}
 		f.files[i] = path
 		text.Write(b)
 		text.WriteByte('\n')
@@ -259,6 +266,22 @@ func (f *buildFlags) read(ctx context.Context, name string, c *imagebuildah.Cont
 	return text, name, err
 }
 
+// further checks the directives of a build file behind the first: what it says is read as a part of that.
+func further(name string, text, first []byte) error {
+	escape, err := plan.Escape(text)
+	if err != nil {
+		return fmt.Errorf("parsing additional Dockerfile %s: %w", name, err)
+	}
+	whole, err := plan.Escape(first)
+	if err != nil {
+		return nil //nolint:nilerr // the build says it, with the place
+	}
+	if escape != whole {
+		return fmt.Errorf("parsing additional Dockerfile %s: its escape character is %s, that of the first file %s: say the same in both", name, escape, whole)
+	}
+	return nil
+}
+
 // preprocess runs cpp over a build file; what it complains of is a warning only (exact.md, cli.md §11.1).
 func (f *buildFlags) preprocess(ctx context.Context, text []byte, name, dir string) ([]byte, error) {
 	args := append([]string{"-E", "-iquote", dir, "-traditional", "-undef", "-"}, strings.Fields(f.g.env.get("CPPFLAGS"))...)
@@ -267,13 +290,14 @@ func (f *buildFlags) preprocess(ctx context.Context, text []byte, name, dir stri
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &complaint
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("%s: names ending in .in are read by cpp, which is not installed", name)
+		return nil, fmt.Errorf("%s: .in support requires cpp to be installed", name)
 	}
-	if complaint.Len() > 0 {
-		fmt.Fprintf(f.g.err, "Ignoring %s\n", strings.TrimSpace(complaint.String()))
+	said := strings.TrimSpace(complaint.String())
+	if out.Len() == 0 {
+		return nil, fmt.Errorf("%s: preprocessor produced no output: %w: %s", name, cmp.Or(err, errors.New("no lines")), said)
 	}
-	if err != nil && out.Len() == 0 {
-		return nil, fmt.Errorf("preprocessing %s: %w", name, err)
+	if said != "" {
+		fmt.Fprintf(f.g.err, "Ignoring %s\n", said)
 	}
 	return out.Bytes(), nil
 }

@@ -101,6 +101,24 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	return p, nil
 }
 
+// Escape is what the escape directive of a build file says, a backslash without one.
+func Escape(text []byte) (string, error) {
+	list, err := new(parser.DirectiveParser).ParseAll(text)
+	if err != nil {
+		return "", err
+	}
+	escape := string(parser.DefaultEscapeToken)
+	for _, d := range list {
+		if d.Name == "escape" {
+			escape = d.Value
+		}
+	}
+	if escape != "`" && escape != `\` {
+		return "", fmt.Errorf("invalid ESCAPE '%s'. Must be ` or \\", escape)
+	}
+	return escape, nil
+}
+
 // located finds the place that a parser's error is about.
 func (p *Plan) located(err error) error {
 	var le *parser.LocationError
@@ -115,7 +133,7 @@ func (p *Plan) At(where []parser.Range, err error) error {
 	if len(where) == 0 {
 		return err
 	}
-	first, last := where[0].Start.Line, where[len(where)-1].End.Line
+	first, last := max(1, where[0].Start.Line), where[len(where)-1].End.Line // a bad escape directive is said to be before all lines
 	return &SourceError{File: p.Name, Line: first, Excerpt: p.excerpt(first, max(first, last)), Err: err}
 }
 
