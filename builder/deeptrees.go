@@ -24,7 +24,7 @@ func withDeepTrees(f func() error) error {
 			return err
 		}
 		err = f()
-		if errors.Is(err, storage.ErrNotAContainer) || errors.Is(err, storage.ErrNotALayer) {
+		if errors.Is(err, storage.ErrNotAContainer) || errors.Is(err, storage.ErrNotALayer) || errors.Is(err, storage.ErrNotAnImage) {
 			return nil // as it was to be
 		}
 	}

@@ -225,7 +225,7 @@ func childrenFirst(steps []CachedStep) []CachedStep {
 
 // removeStep removes a layer. One that something stands on by now stays, and so do its names.
 func (s *Store) removeStep(step CachedStep) error {
-	err := s.st.DeleteLayer(step.ID)
+	err := withDeepTrees(func() error { return s.st.DeleteLayer(step.ID) })
 	if err != nil && !inUse(err) && !errors.Is(err, storage.ErrLayerUnknown) {
 		return fmt.Errorf("removing cached step %s: %w", step.ID, err)
 	}

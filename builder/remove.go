@@ -195,7 +195,7 @@ func (s *Store) deleteImage(ctx context.Context, rec *storage.Image) error {
 // deleteRecord deletes an image or list, and the layers that only it has.
 func (s *Store) deleteRecord(id string) error {
 	s.makeRoom()
-	if _, err := s.st.DeleteImage(id, true); err != nil {
+	if err := withDeepTrees(func() error { _, err := s.st.DeleteImage(id, true); return err }); err != nil {
 		return fmt.Errorf("deleting image %s: %w", id, translate(err))
 	}
 	return nil
