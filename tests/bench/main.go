@@ -125,6 +125,9 @@ func operations() []operation {
 	for _, p := range runs() {
 		list = append(list, p)
 	}
+	for _, b := range bares() {
+		list = append(list, b)
+	}
 	for _, h := range heavies() {
 		list = append(list, h)
 	}

@@ -48,7 +48,14 @@ func runs() []prepared {
 		{row{"run true", 5, "tool run ready -- true", 0.1}, before, after},
 		{row{"run true, isolation chroot on both sides", 5, "tool run --isolation chroot ready -- true", 0.1}, before, after},
 		{row{"run true, runc", 3, "tool run --isolation oci --runtime runc ready -- true", 0.25}, before, after},
+		{row{"run true, crun; peer: chroot isolation", 5, through("oci --runtime crun"), 0.15}, before, after},
+		{row{"run true, runc; peer: chroot isolation", 5, through("oci --runtime runc"), 0.25}, before, after},
 	}
+}
+
+// through runs a command through an isolation of ours, and through the peer's quickest one.
+func through(isolation string) string {
+	return "if test $PROGRAM = $SLIPWAY; then set -- " + isolation + "; else set -- chroot; fi; tool run --isolation \"$@\" ready -- true"
 }
 
 // many puts a thousand images into the store, once: by Slipway in both, as it is quicker and they are images like others.

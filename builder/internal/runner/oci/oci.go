@@ -6,10 +6,12 @@ package oci
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
+	"github.com/slipway-build/slipway/builder/internal/runner/native/seccomp"
 	"github.com/slipway-build/slipway/internal/runchild"
 )
 
@@ -65,6 +68,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	call := append([]string{command}, r.global(command, j, limited)...)
 	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), SharedPID: shared, Terminal: j.Spec.Process.Terminal}
 	req.Argv = append(append(slices.Clone(call), "run", "--bundle", bundle, "--pid-file", req.PIDFile()), append(pivoting(j), j.ID)...)
+	r.Command = command
 	if err := r.describe(req, j); err != nil {
 		return res, err
 	}
@@ -240,6 +244,28 @@ func hybrid(command string) bool {
 	return filepath.Base(command) == "crun" && err == nil
 }
 
+// bpfData is where crun looks for a compiled filter. It compiles the profile, of which one is in the specification as well, if it knows of no such
+// place.
+const bpfData = "run.oci.seccomp_bpf_data"
+
+// compiled are the annotations with the filter compiled for crun, which takes more time for it than for all else.
+func compiled(command string, s *specs.Spec) map[string]string {
+	p := s.Linux.Seccomp
+	if filepath.Base(command) != "crun" || p == nil || p.ListenerPath != "" || len(p.Flags) > 0 {
+		return s.Annotations
+	}
+	program, err := seccomp.Compile(p, runtime.GOARCH)
+	if err != nil {
+		return s.Annotations // it says what is wrong, or can do what we cannot
+	}
+	list := maps.Clone(s.Annotations)
+	if list == nil {
+		list = map[string]string{}
+	}
+	list[bpfData] = base64.StdEncoding.EncodeToString(program)
+	return list
+}
+
 // describe writes the specification as a runtime wants it: devices bound, pinned sources and files at their places on the stage.
 func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error) {
 	c := *j.Spec
@@ -287,6 +313,7 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 	for _, d := range j.Spec.Linux.Devices {
 		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})
 	}
+	c.Annotations = compiled(r.Command, j.Spec)
 	req.Files = slices.Clone(j.Files)
 	for i, f := range req.Files {
 		req.Files[i].UID, req.Files[i].GID = uint32(runner.OnHost(linux.UIDMappings, f.UID)), uint32(runner.OnHost(linux.GIDMappings, f.GID))
