@@ -247,71 +247,92 @@ func (c *commanded) terminal(user spec.User) (err error) {
 
 // spec makes the specification of a command.
 func (c *commanded) spec(ctx context.Context, argv []string, mountpoint string) (*specs.Spec, error) {
-	w, box, o := c.w, c.box, c.o
 	var err error
-	if c.net, err = box.network(); err != nil {
+	if c.net, err = c.box.network(); err != nil {
 		return nil, err
 	}
-	user, err := spec.LookupUser(c.root, first(o.User, w.cfg.Config.User, "0"))
+	user, err := spec.LookupUser(c.root, first(c.o.User, c.w.cfg.Config.User, "0"))
 	if err != nil {
 		return nil, err
 	}
-	caps, err := c.capabilities()
+	in := spec.Input{Rootfs: mountpoint, Argv: argv, User: user, Hostname: c.hostname(), Dir: path.Join("/", first(c.o.Dir, c.w.cfg.Config.WorkingDir))}
+	if in.Capabilities, err = c.capabilities(); err != nil {
+		return nil, err
+	}
+	named, err := c.devices()
 	if err != nil {
 		return nil, err
 	}
-	if box.Security.Insecure {
-		box.Devices = append(hostDevices(), box.Devices...)
+	files, err := c.files(in.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := c.w.confMounts(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.mount(ctx, user, in.Dir); err != nil {
+		return nil, err
+	}
+	in.Mounts = overriding(overriding(files, shared), overriding(named.Mounts, c.mounts.list))
+	if in.Joined, err = c.joined(); err != nil {
+		return nil, err
+	}
+	if in.Hooks, err = c.hooks(argv, named.Hooks); err != nil {
+		return nil, err
+	}
+	in.Env, in.DeviceGroups = append(c.environment(), named.Env...), named.Groups
+	if err := c.confine(&in); err != nil {
+		return nil, err
+	}
+	return spec.Generate(in)
+}
+
+// devices settles which devices the command gets, and returns what those with a qualified name bring along.
+func (c *commanded) devices() (cdi.Edits, error) {
+	if c.box.Security.Insecure {
+		c.box.Devices = append(hostDevices(), c.box.Devices...)
 	}
 	named, err := c.namedDevices()
 	if err != nil {
-		return nil, err
+		return named, err
 	}
-	box.Devices = append(slices.DeleteFunc(slices.Clone(box.Devices), cdi.Qualified), named.Devices...)
-	hostname := c.hostname()
-	files, err := c.files(hostname)
-	if err != nil {
-		return nil, err
-	}
-	shared, err := w.confMounts(c.dir)
-	if err != nil {
-		return nil, err
-	}
-	workdir := path.Join("/", first(o.Dir, w.cfg.Config.WorkingDir))
-	_, mountLabel := c.labels()
-	c.mounts = mounting{w: w, root: c.root, label: mountLabel, o: o, user: user, dir: workdir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids), detached: box.Isolation == IsolationOCI}
+	c.box.Devices = append(slices.DeleteFunc(slices.Clone(c.box.Devices), cdi.Qualified), named.Devices...)
+	return named, nil
+}
+
+// mount prepares the command's mounts, and its terminal, which may be one of them.
+func (c *commanded) mount(ctx context.Context, user spec.User, dir string) error {
+	_, label := c.labels()
+	c.mounts = mounting{w: c.w, root: c.root, label: label, o: c.o, user: user, dir: dir, job: c.dir, caches: map[string]string{}, ids: c.ids, shift: newShifter(c.ids), detached: c.box.Isolation == IsolationOCI}
 	c.mounts.undo = append(c.mounts.undo, c.mounts.shift.close)
-	if err := c.mounts.mount(ctx, box); err != nil {
-		return nil, err
+	if err := c.mounts.mount(ctx, c.box); err != nil {
+		return err
 	}
-	if err := c.terminal(user); err != nil {
-		return nil, err
-	}
+	return c.terminal(user)
+}
+
+// confine adds what keeps the command to itself: namespaces, labels, limits.
+func (c *commanded) confine(in *spec.Input) error {
 	caller, err := os.Getgroups()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	joined, err := c.joined()
-	if err != nil {
-		return nil, err
-	}
-	hooked, err := c.hooks(argv, named.Hooks)
-	if err != nil {
-		return nil, err
-	}
-	processLabel, _ := c.labels()
-	return spec.Generate(spec.Input{
-		SELinux: selinux.GetEnabled(), AppArmor: apparmor(), AppArmorLoaded: apparmorLoaded, ProcessLabel: processLabel, MountLabel: mountLabel,
-		Terminal: c.tty != nil, GroupAdd: box.GroupAdd, DeviceGroups: named.Groups, CallerGroups: groupIDs(caller), Warn: func(text string) { w.s.o.Log.Warn(text) },
-		Resources: box.Limits.resources(), CgroupParent: cgroupPath(box.Limits.CgroupParent, c.dir),
-		Rootfs: mountpoint, Argv: argv, Env: append(c.environment(), named.Env...), Dir: workdir, User: user, Hostname: hostname,
-		Joined: joined, HostNetwork: c.net.Kind == network.Host, HostPID: box.Namespaces.PID == "host", HostIPC: box.Namespaces.IPC == "host", HostUTS: box.Namespaces.UTS == "host", HostCgroup: box.Namespaces.Cgroup == "host",
-		Capabilities: caps, SecurityOpts: box.Security.Options, Insecure: box.Security.Insecure, Ulimits: box.Limits.Ulimits, HardLimit: hardLimit,
-		ShmSize: box.Limits.ShmSize, Mounts: overriding(overriding(files, shared), overriding(named.Mounts, c.mounts.list)), Devices: box.Devices, OneID: oneID(),
-		Sysctls: c.conf.Containers.Sysctls, Annotations: c.annotations(), Hooks: hooked,
-		UserNamespace: userns.Current() != userns.Root || c.ids != nil, ForeignNetwork: c.ids != nil && c.box.Isolation == IsolationOCI && c.connect("", "") != nil,
-		UIDs: mappings(c.ids, false), GIDs: mappings(c.ids, true),
-	})
+	box, n := c.box, c.box.Namespaces
+	in.SELinux, in.AppArmor, in.AppArmorLoaded = selinux.GetEnabled(), apparmor(), apparmorLoaded
+	in.ProcessLabel, in.MountLabel = c.labels()
+	in.Terminal, in.GroupAdd, in.CallerGroups = c.tty != nil, box.GroupAdd, groupIDs(caller)
+	in.Warn = func(text string) { c.w.s.o.Log.Warn(text) }
+	in.Resources, in.CgroupParent = box.Limits.resources(), cgroupPath(box.Limits.CgroupParent, c.dir)
+	in.HostNetwork, in.HostPID, in.HostIPC = c.net.Kind == network.Host, n.PID == "host", n.IPC == "host"
+	in.HostUTS, in.HostCgroup = n.UTS == "host", n.Cgroup == "host"
+	in.SecurityOpts, in.Insecure, in.Ulimits, in.HardLimit = box.Security.Options, box.Security.Insecure, box.Limits.Ulimits, hardLimit
+	in.ShmSize, in.Devices, in.OneID = box.Limits.ShmSize, box.Devices, oneID()
+	in.Sysctls, in.Annotations = c.conf.Containers.Sysctls, c.annotations()
+	in.UserNamespace = userns.Current() != userns.Root || c.ids != nil
+	in.ForeignNetwork = c.ids != nil && box.Isolation == IsolationOCI && c.connect("", "") != nil
+	in.UIDs, in.GIDs = mappings(c.ids, false), mappings(c.ids, true)
+	return nil
 }
 
 func (c *commanded) capabilities() ([]string, error) {
