@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,15 +14,15 @@ const openLevels = 64
 
 // RemoveTree is os.RemoveAll for a directory of this machine that has files of a container in it: it goes as deep as they do.
 func RemoveTree(name string) error {
-	dir, base := filepath.Split(filepath.Clean(name))
-	fd, err := unix.Open(filepath.Clean(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, base := path.Split(path.Clean(name))
+	fd, err := unix.Open(path.Clean(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return &PathError{Op: "open", Path: dir, Err: err}
 	}
-	d := &Dir{fd: fd, name: filepath.Clean(dir), own: Apply} // records go with the files that have them
+	d := &Dir{fd: fd, name: path.Clean(dir), own: Apply} // records go with the files that have them
 	defer d.Close()
 	return d.RemoveAll(base)
 }
