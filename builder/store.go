@@ -80,10 +80,6 @@ func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
 	if so.GraphDriverName == "" && len(so.GraphDriverPriority) == 0 {
 		so.GraphDriverName = driverIn(so.GraphRoot, "overlay")
 	}
-	if so.GraphDriverName == "overlay" {
-		// Without it the driver leaves a mount of its own directory behind.
-		so.GraphDriverOptions = append(so.GraphDriverOptions, "overlay.skip_mount_home=true")
-	}
 	st, err := storage.GetStore(so)
 	if err == nil || o.Driver != "" || so.GraphDriverName != "overlay" || !impossible(err) {
 		return st, err

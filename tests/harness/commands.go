@@ -45,6 +45,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"pod":      h.pod,
 		"sleeper":  sleeper,
 		"clean":    h.clean,
+		"fresh":    fresh,
 		"program":  program,
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
@@ -390,6 +391,16 @@ func program(ts *testscript.TestScript, args []string) error {
 		return errors.New("usage: program PACKAGE FILE")
 	}
 	return compile("./"+args[0], ts.MkAbs(args[1]))
+}
+
+// fresh is "fresh [FILE…]": removes the storage, whose directory is mounted on itself, and the files.
+func fresh(ts *testscript.TestScript, args []string) error {
+	Unmount(ts.Getenv("WORK"))
+	var errs []error
+	for _, name := range append([]string{"root", "runroot"}, args...) {
+		errs = append(errs, os.RemoveAll(ts.MkAbs(name)))
+	}
+	return errors.Join(errs...)
 }
 
 // clean is "clean": no container and nothing temporary is left in the store, and
