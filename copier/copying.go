@@ -32,7 +32,7 @@ type copying struct {
 	newest     time.Time
 	links      map[inode]linked // of the pattern at hand
 	bufs       [maxWorkers][]byte
-	creating   sync.Mutex
+	creating   sync.Mutex      // held while files are made
 	top        rootfs.Info     // the directory that a directory at hand is copied to
 	linkDirs   map[string]bool // with Link: directories made; true where the time is still to be set
 }

@@ -14,11 +14,8 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// create makes a new file, in place of what is there. One worker at a time: the kernel lets no two make entries of one directory, and
-// who waits for that in the kernel spends a processor on it.
+// create makes a new file, in place of what is there.
 func (c *copying) create(to place, perm uint32) (*rootfs.File, error) {
-	c.creating.Lock()
-	defer c.creating.Unlock()
 	f, err := to.dir.NewRegular(to.base, perm)
 	if !errors.Is(err, fs.ErrExist) {
 		return f, err
@@ -52,12 +49,8 @@ func (c *copying) settled(f *rootfs.File, info rootfs.Info) bool {
 	return err == nil && now.UID == uid && now.GID == gid && now.Perm() == c.chmod.Apply(info.Perm(), false)
 }
 
-// copyFile writes a copy of an open file with all it has. It returns the digest of the data unless that is not wanted.
-func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (sum []byte, err error) {
-	out, err := c.create(to, c.beginning(got.info))
-	if err != nil {
-		return nil, err
-	}
+// fill makes a new file a copy of an open one, with all that has, and notes the digest of the data, unless that is not wanted.
+func (c *copying) fill(out, f *rootfs.File, got *result, to place, buf []byte) (err error) {
 	defer func() {
 		if cerr := out.Close(); err == nil {
 			err = cerr
@@ -68,23 +61,27 @@ func (c *copying) copyFile(f *rootfs.File, got result, to place, buf []byte) (su
 	}()
 	switch size := got.info.Size; {
 	case size <= int64(len(buf)):
-		sum, err = c.small(out, f, buf[:size])
+		got.sum, err = c.small(out, f, buf[:size])
 	case c.o.NoDigest:
 		err = c.clone(out, f, size, nil, buf)
 	default:
 		h := sha256.New()
 		err = c.clone(out, f, size, h, buf)
-		sum = h.Sum(nil)
+		got.sum = h.Sum(nil)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !c.settled(out, got.info) {
 		if err = c.permissions(out, got.info); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return sum, c.extras(out, got.info, got.attrs)
+	if err = c.extras(out, got.info, got.attrs); err != nil {
+		return err
+	}
+	got.info, err = f.Info() // as it is now: see Content.State
+	return err
 }
 
 // shrunk says that a file has less in it than it said when it was opened. One that grows is copied as it was.

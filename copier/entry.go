@@ -192,15 +192,13 @@ func (c *copying) file(f *rootfs.File, info rootfs.Info, to place, buf []byte) (
 	}
 	if to.dir == nil {
 		got.sum, err = c.indexedSum(f, info, buf)
-	} else {
-		got.sum, err = c.copyFile(f, got, to, buf)
+		return got, err
 	}
+	out, err := c.create(to, c.beginning(info))
 	if err != nil {
 		return got, err
 	}
-	if to.dir != nil {
-		got.info, err = f.Info() // as it is now: see Content.State
-	}
+	err = c.fill(out, f, &got, to, buf)
 	return got, err
 }
 

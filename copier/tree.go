@@ -172,14 +172,16 @@ func (c *copying) regular(from *rootfs.Dir, jobs []job, to opener) error {
 	}
 	var next atomic.Int64
 	var failed atomic.Bool
+	take := func() *job {
+		if n := int(next.Add(1)) - 1; n < len(files) {
+			return files[n]
+		}
+		return nil
+	}
 	work := func(buf []byte) {
-		for !failed.Load() && c.ctx.Err() == nil {
-			n := int(next.Add(1)) - 1
-			if n >= len(files) {
-				return
-			}
-			c.try(from, files[n], dir, buf)
-			if files[n].err != nil {
+		for more := true; more && !failed.Load() && c.ctx.Err() == nil; {
+			var ok bool
+			if more, ok = c.some(from, take, dir, buf); !ok {
 				failed.Store(true)
 			}
 		}
@@ -200,18 +202,74 @@ func (c *copying) regular(from *rootfs.Dir, jobs []job, to opener) error {
 // maxWorkers bounds the buffers that one copy needs.
 const maxWorkers = 8
 
-// try copies a regular file. What turns out to be something else by now, or has other names, is left to finish.
-func (c *copying) try(from *rootfs.Dir, j *job, to *rootfs.Dir, buf []byte) {
-	f, info, err := from.Regular(j.entry.Name)
-	if err != nil {
+// A worker makes a few small files at a time, and fills them then. Only one at a time may make entries of a directory, in the kernel too, and
+// to wait for that at each file costs more than the file.
+const (
+	someFiles = 8
+	someBytes = 128 << 10
+)
+
+// opened is a file on its way to be copied.
+type opened struct {
+	*job
+	from, out *rootfs.File
+}
+
+// some copies the next few regular files. more says that there may be others, ok that nothing failed. What turns out to be something else
+// by now, or has other names, is left to finish.
+func (c *copying) some(from *rootfs.Dir, take func() *job, to *rootfs.Dir, buf []byte) (more, ok bool) {
+	var files []opened
+	var bytes int64
+	for more = true; more && len(files) < someFiles && bytes < someBytes; {
+		j := take()
+		if more = j != nil; !more {
+			break
+		}
+		f, info, err := from.Regular(j.entry.Name)
+		if err != nil {
+			continue
+		}
+		defer f.Close()
+		if info.Nlink == 1 {
+			j.got.info = info
+			j.got.attrs, j.err = f.Xattrs()
+			files, bytes = append(files, opened{job: j, from: f}), bytes+info.Size
+		}
+	}
+	if to != nil {
+		c.make(files, to)
+	}
+	ok = true
+	for _, f := range files {
+		f.copy(c, to, buf)
+		ok = ok && f.done
+	}
+	return more, ok
+}
+
+// make makes new files.
+func (c *copying) make(files []opened, to *rootfs.Dir) {
+	c.creating.Lock()
+	defer c.creating.Unlock()
+	for i := range files {
+		f := &files[i]
+		if f.err == nil {
+			f.out, f.err = c.create(place{to, f.entry.Name}, c.beginning(f.got.info))
+		}
+	}
+}
+
+// copy fills a file that was made, or hashes one where none was to be.
+func (f *opened) copy(c *copying, to *rootfs.Dir, buf []byte) {
+	if f.err != nil {
 		return
 	}
-	defer f.Close()
-	if info.Nlink > 1 {
-		return
+	if to == nil {
+		f.got.sum, f.err = c.indexedSum(f.from, f.got.info, buf)
+	} else {
+		f.err = c.fill(f.out, f.from, &f.got, place{to, f.entry.Name}, buf)
 	}
-	j.got, j.err = c.file(f, info, place{to, j.entry.Name}, buf)
-	j.done = j.err == nil
+	f.done = f.err == nil
 }
 
 // finish counts a file that was copied, and copies everything else.

@@ -131,7 +131,7 @@ func operations() []operation {
 	for _, h := range heavies() {
 		list = append(list, h)
 	}
-	return list
+	return append(list, crowded())
 }
 
 // missed returns an error that names the aims that were not reached.

@@ -30,8 +30,12 @@ func rows() []row {
 		{"push of 64 MB, zstd", 1, "rm -rf out; tool push -q --compression-format zstd big oci:out:1", 0.65},
 		{"second push to a registry", 1, "tool push -q --tls-verify=false big docker://$REGISTRY/app:1", 0.3},
 		{"pull of 64 MB into an empty store", 1, "(STORE=$STORE-pull; tool pull -q --tls-verify=false docker://$REGISTRY/app:1 >/dev/null; tool rmi -a -f >/dev/null)", 0.5},
-		{"30 steps, cached, 1,000 images in the store", 1, steps30 + many + "tool bud --layers -q ctx30 >/dev/null", 0},
 	}
+}
+
+// crowded comes last: whoever opens a storage reads its list of images, which then is long.
+func crowded() row {
+	return row{"30 steps, cached, 1,000 images in the store", 1, steps30 + many + "tool bud --layers -q ctx30 >/dev/null", 0}
 }
 
 // prepared is a row with work before and after it that is not measured.
