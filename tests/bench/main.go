@@ -154,11 +154,12 @@ type tool struct {
 	dir     string
 	env     []string
 	daemons *harness.Docker // that do the work, nil for a program that does it itself
+	again   bool            // what fails may be tried again: Debian's buildah cannot always copy itself to run by chroot
 }
 
 // prepare makes a tool's directory, an empty store, and one with the images "base" and "big": base and the file "mixed".
 func prepare(dir, runs, program, slipway, registry string) (*tool, error) {
-	t := &tool{program: program, dir: dir}
+	t := &tool{program: program, dir: dir, again: program != slipway}
 	for _, name := range []string{"home", "xdg", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err

@@ -132,6 +132,9 @@ func (p prepared) once(t *tool, script string) (cost, error) {
 		}
 	}
 	c, err := t.run(script, p.repeat)
+	if err != nil && t.again {
+		c, err = t.run(script, p.repeat)
+	}
 	if err == nil && p.after != "" {
 		_, err = t.run(p.after, 1)
 	}
