@@ -71,25 +71,22 @@ func run(n int, check bool, file, only string) error {
 		return err
 	}
 	var results []result
-	each := func(list ...operation) error {
-		for _, m := range list {
-			if !strings.Contains(m.title(), only) {
-				continue
-			}
-			res, err := m.measure(n, ours, theirs)
-			if err != nil {
-				return fmt.Errorf("%s: %w", m.title(), err)
-			}
-			fmt.Println(res.String() + floorText(res))
-			results = append(results, res)
-			if err := write(file, results, n, peer); err != nil { // also for who has no time for the rest
-				return err
-			}
+	one := func(o operation) error {
+		if !strings.Contains(o.title(), only) {
+			return nil
 		}
-		return nil
+		res, err := o.measure(n, ours, theirs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", o.title(), err)
+		}
+		fmt.Println(res.String() + floorText(res))
+		results = append(results, res)
+		return write(file, results, n, peer) // also for who has no time for the rest
 	}
-	if err := each(operations()...); err != nil {
-		return err
+	for _, o := range operations() {
+		if err := one(o); err != nil {
+			return err
+		}
 	}
 	more, err := measureBuildKit(selected(buildKitRows(), only), n, ours, h)
 	if err != nil {
@@ -101,7 +98,7 @@ func run(n int, check bool, file, only string) error {
 		return err
 	}
 	results = append(results, more...)
-	if err := each(crowded()); err != nil {
+	if err := one(crowded()); err != nil {
 		return err
 	}
 	if err := write(file, results, n, peer); err != nil {
