@@ -35,7 +35,7 @@ func (s *Store) ownership() (rootfs.Ownership, error) {
 			want = asked
 		}
 	}
-	file := filepath.Join(s.st.GraphRoot(), "slipway", "ownership")
+	file := ownershipFile(s.st.GraphRoot())
 	text, err := os.ReadFile(file)
 	made, known := rootfs.ParseOwnership(strings.TrimSpace(string(text)))
 	switch {
@@ -57,6 +57,22 @@ func (s *Store) ownership() (rootfs.Ownership, error) {
 			s.st.GraphRoot(), strings.TrimSpace(string(text)), want)
 	}
 	return want, nil
+}
+
+// ownershipFile pins what becomes of owners in the storage at root.
+func ownershipFile(root string) string { return filepath.Join(root, "slipway", "ownership") }
+
+// LikelyDriver is the driver of a storage that is not open yet: the named one, or vfs where a storage was made with that alone and its
+// owners are not on disk, as without a user namespace: there is nothing to mount then.
+func (o StoreOptions) LikelyDriver() string {
+	if o.Driver != "" || o.Root == "" {
+		return first(o.Driver, "overlay")
+	}
+	owners, err := os.ReadFile(ownershipFile(o.Root))
+	if err == nil && strings.TrimSpace(string(owners)) != rootfs.Apply.String() && driverIn(o.Root, "overlay") == "vfs" {
+		return "vfs"
+	}
+	return "overlay"
 }
 
 // alone sets what storage needs of an ordinary user without a user namespace: a driver that mounts nothing, and root of

@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
-	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/userns"
 )
 
@@ -30,7 +27,7 @@ func newMountCmd(g *globals) *cobra.Command {
 	cmd.Flags().Bool("notruncate", true, "print names whole, as always")
 	_ = cmd.Flags().MarkHidden("notruncate")
 	cmd.RunE = func(c *cobra.Command, args []string) error {
-		if driver := g.driver(); os.Geteuid() != 0 && !userns.Entered() && driver != "vfs" {
+		if driver := g.store.LikelyDriver(); os.Geteuid() != 0 && !userns.Entered() && driver != "vfs" {
 			return fmt.Errorf("cannot mount using driver %s in rootless mode. You need to run it in a `%s unshare` session", driver, g.program)
 		}
 		return g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
@@ -39,17 +36,6 @@ func newMountCmd(g *globals) *cobra.Command {
 		})(c, args)
 	}
 	return cmd
-}
-
-// driver is the storage's: the named one, or vfs where a storage was made with that alone and its owners are not on disk, as without a
-// user namespace: there is nothing to mount then.
-func (g *globals) driver() string {
-	owners, unknown := os.ReadFile(filepath.Join(g.store.Root, "slipway/ownership"))
-	_, overlay := os.Stat(filepath.Join(g.store.Root, "overlay-layers"))
-	if g.store.Driver == "" && g.store.Root != "" && unknown == nil && strings.TrimSpace(string(owners)) != rootfs.Apply.String() && overlay != nil {
-		return "vfs"
-	}
-	return first(g.store.Driver, "overlay")
 }
 
 // mountAll mounts the named containers, or lists the mounted ones. One failure does not stop the others.
