@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/selinux/go-selinux"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/slipway-build/slipway/builder/internal/cdi"
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
@@ -236,7 +237,8 @@ func (c *commanded) terminal(user spec.User) (err error) {
 	}
 	_ = c.tty.slave.Chown(uid, gid) // with one id there is nobody else
 	if c.box.Isolation == IsolationOCI {
-		return nil
+		_, err := term.MakeRaw(int(c.tty.slave.Fd())) // it only passes on
+		return err
 	}
 	f, err := os.OpenFile(c.tty.slave.Name(), unix.O_PATH, 0)
 	if err != nil {

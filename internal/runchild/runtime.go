@@ -27,8 +27,9 @@ type RuntimeRequest struct {
 	Trees  int
 	// MountLabel is the SELinux label of that tmpfs, empty for none.
 	MountLabel string
-	// Terminal says that the standard streams are a terminal, whose size the runtime is to follow.
-	Terminal bool
+	// Terminal says that the standard streams are a terminal, whose size the runtime is to follow; Console that this process follows it instead, as
+	// the runtime hands over the container's at [RuntimeRequest.ConsoleSocket].
+	Terminal, Console bool
 	// HideUnified takes the second cgroup hierarchy of hybrid hosts away, which crun refuses to work beside.
 	HideUnified bool
 	// Loopback says that the process has a network namespace of its own, whose loopback interface it brings up.
@@ -74,9 +75,10 @@ func RuntimeMain() int {
 	} else {
 		in.Close()
 	}
-	pid := 0
+	var pid int
+	var tty *console
 	if err == nil {
-		pid, err = startRuntime(&req)
+		pid, tty, err = startRuntime(&req)
 	}
 	if err != nil {
 		_ = json.NewEncoder(out).Encode(Report{Error: err.Error()})
@@ -87,24 +89,52 @@ func RuntimeMain() int {
 		go keep.follow(pid, req.PIDFile())
 	}
 	end := reap(pid)
+	if keep != nil {
+		keep.sweep() // what is left may have the terminal
+	}
+	if tty != nil {
+		tty.drain()
+	}
 	if end.Signal != 0 {
 		return 128 + end.Signal
 	}
 	return end.Exit
 }
 
-func startRuntime(req *RuntimeRequest) (int, error) {
+// startRuntime returns also the console, if there is one.
+func startRuntime(req *RuntimeRequest) (pid int, tty *console, err error) {
+	if err := prepare(req); err != nil {
+		return 0, nil, err
+	}
+	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)
+	// Only whose controlling terminal it is hears that its size has changed.
+	attr := &syscall.SysProcAttr{Setsid: req.Terminal, Setctty: req.Terminal}
+	if req.Console {
+		*attr = syscall.SysProcAttr{}
+		if tty, err = newConsole(req.Stage); err != nil {
+			return 0, nil, err
+		}
+	}
+	pid, err = syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
+	if err != nil {
+		return 0, nil, fmt.Errorf("starting OCI runtime %s: %w", req.Argv[0], err)
+	}
+	return pid, tty, nil
+}
+
+// prepare makes what the runtime finds in its namespaces.
+func prepare(req *RuntimeRequest) error {
 	_ = unix.CloseRange(5, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return 0, fmt.Errorf("separating mounts from the host's: %w", err)
+		return fmt.Errorf("separating mounts from the host's: %w", err)
 	}
 	if req.Config != nil {
 		if err := req.stage(); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return 0, fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
+		return fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
 	}
 	if req.HideUnified {
 		err := unix.Unmount(unified, unix.MNT_DETACH)
@@ -112,25 +142,16 @@ func startRuntime(req *RuntimeRequest) (int, error) {
 			err = unix.Mount("tmpfs", unified, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=0k")
 		}
 		if err != nil {
-			return 0, fmt.Errorf("hiding %s: %w", unified, err)
+			return fmt.Errorf("hiding %s: %w", unified, err)
 		}
 	}
 	if req.Loopback {
 		if err := loopbackUp(); err != nil {
-			return 0, fmt.Errorf("bringing up the loopback interface: %w", err)
+			return fmt.Errorf("bringing up the loopback interface: %w", err)
 		}
 	}
-	if _, err := sysctls(req.Sysctls, func(name string) (*os.File, error) { return os.OpenFile(name, os.O_WRONLY, 0) }); err != nil {
-		return 0, err
-	}
-	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN)
-	// Only whose controlling terminal it is hears that its size has changed.
-	attr := &syscall.SysProcAttr{Setsid: req.Terminal, Setctty: req.Terminal}
-	pid, err := syscall.ForkExec(req.Argv[0], req.Argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
-	if err != nil {
-		return 0, fmt.Errorf("starting OCI runtime %s: %w", req.Argv[0], err)
-	}
-	return pid, nil
+	_, err := sysctls(req.Sysctls, func(name string) (*os.File, error) { return os.OpenFile(name, os.O_WRONLY, 0) })
+	return err
 }
 
 // stage fills the stage.

@@ -67,7 +67,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	call := append([]string{command}, r.global(command, j, limited)...)
 	req := &runchild.RuntimeRequest{Stage: bundle, HideUnified: hybrid(command), SharedPID: shared, Terminal: j.Spec.Process.Terminal}
-	req.Argv = append(append(slices.Clone(call), "run", "--bundle", bundle, "--pid-file", req.PIDFile()), append(pivoting(j), j.ID)...)
+	req.Console = req.Terminal && filepath.Base(command) == "crun" // runc gives its terminal away only to whom it leaves the container
+	req.Argv = slices.Concat(call, []string{"run", "--bundle", bundle, "--pid-file", req.PIDFile()}, options(req, j), []string{j.ID})
 	r.Command = command
 	if err := r.describe(req, j); err != nil {
 		return res, err
@@ -119,11 +120,15 @@ func stageFor(j runner.Job) (string, error) {
 	return "", fmt.Errorf("isolation oci with a user namespace needs one of the directories %s: make one, or use the built-in isolation", strings.Join(places, " "))
 }
 
-func pivoting(j runner.Job) []string {
+// options are flags of the runtime's command that not every job needs.
+func options(req *runchild.RuntimeRequest, j runner.Job) (list []string) {
 	if j.NoPivot {
-		return []string{"--no-pivot"}
+		list = append(list, "--no-pivot")
 	}
-	return nil
+	if req.Console {
+		list = append(list, "--console-socket", req.ConsoleSocket())
+	}
+	return list
 }
 
 // global are the runtime's flags before its command.
