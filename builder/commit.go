@@ -90,7 +90,7 @@ func (c *Container) edit(cfg *config.Image, o CommitOptions) (Output, error) {
 		}
 	}
 	if o.Output.Format == FormatDefault {
-		o.Output.Format = Format(c.rec.PreferredFormat())
+		o.Output.Format = c.Format()
 	}
 	if o.Output.Format == FormatDocker {
 		c.stamp(cfg, o.Output)

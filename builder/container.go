@@ -78,6 +78,9 @@ func (c *Container) load() error {
 	return nil
 }
 
+// Format is what the container's commits make where nothing else is asked for.
+func (c *Container) Format() Format { return Format(c.rec.PreferredFormat()) }
+
 // An Edit is what one `config` does to a container. The zero value does nothing.
 type Edit struct {
 	Changes []config.Change

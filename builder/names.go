@@ -46,6 +46,31 @@ func transport(name string) types.ImageTransport {
 
 const storagePrefix = "containers-storage:"
 
+// splitStore takes containers-storage:[STORE]NAME apart; a name alone has no store.
+func splitStore(text string) (store, name string) {
+	name = strings.TrimPrefix(text, storagePrefix)
+	if rest, ok := strings.CutPrefix(name, "["); ok {
+		store, name, _ = strings.Cut(rest, "]")
+	}
+	return store, name
+}
+
+// ownName is the name in containers-storage:[STORE]NAME. STORE, which is [DRIVER@]ROOT[+RUNROOT][:OPTIONS], may name this storage only.
+func (s *Store) ownName(text string) (string, error) {
+	store, name := splitStore(text)
+	if store == "" {
+		return name, nil
+	}
+	root := store[strings.Index(store, "@")+1:]
+	if end := strings.IndexAny(root, "+:"); end >= 0 {
+		root = root[:end]
+	}
+	if filepath.Clean(root) != filepath.Clean(s.st.GraphRoot()) {
+		return "", fmt.Errorf("%s is in another storage than %s: use that one with --root, or copy with skopeo", text, s.st.GraphRoot())
+	}
+	return name, nil
+}
+
 // parseTransport reads TRANSPORT:REST. It returns nil, nil when text has no transport word in front, and
 // also when the rest isn't valid for it and text as a whole is a plain image name ("docker:latest").
 func parseTransport(text string) (types.ImageReference, error) {
@@ -134,7 +159,11 @@ func (s *Store) remoteCandidates(name string, named reference.Named) []reference
 // findImage returns the storage record of a local image given by name, ID, unique ID prefix (with or
 // without "sha256:") or containers-storage: reference; ErrNoImage if there is none.
 func (s *Store) findImage(name string) (*storage.Image, error) {
-	name = strings.TrimPrefix(strings.TrimPrefix(name, storagePrefix), "@")
+	name, err := s.ownName(name)
+	if err != nil {
+		return nil, err
+	}
+	name = strings.TrimPrefix(name, "@")
 	if id, ok := imageID(name); ok {
 		if img, err := s.st.Image(id); err == nil {
 			return img, nil

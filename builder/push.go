@@ -322,7 +322,7 @@ func variants(formats []string) ([]copy.OptionCompressionVariant, error) {
 	for _, f := range formats {
 		alg, err := compression.AlgorithmByName(f)
 		if err != nil {
-			return nil, fmt.Errorf("compression format %q: %w", f, err)
+			return nil, unknownCompression(f)
 		}
 		list = append(list, copy.OptionCompressionVariant{Algorithm: alg})
 	}

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
@@ -19,7 +18,11 @@ func (s *Store) pushHere(ctx context.Context, source string, src types.ImageRefe
 	if len(o.Encrypt.Keys) > 0 {
 		return "", fmt.Errorf("cannot encrypt %s: layers in local storage are kept unpacked", dest)
 	}
-	name, err := localName(strings.TrimPrefix(dest, storagePrefix))
+	own, err := s.ownName(dest)
+	if err != nil {
+		return "", err
+	}
+	name, err := localName(own)
 	if err != nil {
 		return "", err
 	}

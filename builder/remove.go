@@ -146,7 +146,7 @@ func (s *Store) removeParents(ctx context.Context, below []*Layer, between map[s
 
 // namesTyped returns the name among the image's that the user meant; none when an ID was given.
 func namesTyped(rec *storage.Image, typed string) []string {
-	typed = strings.TrimPrefix(typed, storagePrefix)
+	_, typed = splitStore(typed)
 	if id, ok := imageID(typed); ok && strings.HasPrefix(rec.ID, id) {
 		return nil
 	}

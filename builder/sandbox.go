@@ -213,10 +213,12 @@ func (s Sandbox) network() (network.Choice, error) {
 	return c, err
 }
 
-// settled chooses the isolation, where nothing was asked for: an OCI runtime, if there is one, for what the built-in runner cannot do.
+// settled chooses the isolation, where nothing was asked for: an OCI runtime, if one was named, or there is one, for what the built-in
+// runner cannot do.
 func (s Sandbox) settled(conf *hostconf.Conf) (Sandbox, error) {
 	foreign := s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != ""
-	if s.Isolation == IsolationDefault && foreign && first(s.Runtime, conf.Engine.Runtime, installedRuntime()) != "" {
+	named := s.Runtime != "" || len(s.RuntimeFlags) > 0
+	if s.Isolation == IsolationDefault && (named || foreign && first(conf.Engine.Runtime, installedRuntime()) != "") {
 		s.Isolation = IsolationOCI
 	}
 	if s.Isolation != IsolationOCI {

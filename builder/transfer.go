@@ -238,13 +238,32 @@ func networkFailed(err error) bool {
 	return errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+func unknownCompression(format string) error {
+	return fmt.Errorf("unknown compression format %q: want gzip, zstd or zstd:chunked", format)
+}
+
+// checkLevel refuses a level that the format does not have, before anything is read.
+func (c Compression) checkLevel() error {
+	format, highest := first(c.Format, "gzip"), 9
+	if strings.HasPrefix(format, "zstd") {
+		highest = 20
+	}
+	if c.Level != nil && (*c.Level < 1 || *c.Level > highest) {
+		return fmt.Errorf("compression level %d: want 1 to %d for %s", *c.Level, highest, format)
+	}
+	return nil
+}
+
 // compress puts what c asks for into a destination's context. byDefault is what the operation does when
 // nothing is asked: pushes compress, commits to anything but a registry do not (decisions.md §3.12).
 func compress(sys *types.SystemContext, c Compression, byDefault bool) error {
+	if err := c.checkLevel(); err != nil {
+		return err
+	}
 	if c.Format != "" {
 		alg, err := compression.AlgorithmByName(c.Format)
 		if err != nil {
-			return fmt.Errorf("compression format %q: %w", c.Format, err)
+			return unknownCompression(c.Format)
 		}
 		sys.CompressionFormat, sys.CompressionLevel = &alg, c.Level
 	} else if c.Level != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -66,8 +67,9 @@ func TestCloneIsDeep(t *testing.T) {
 func TestEdits(t *testing.T) {
 	t.Parallel()
 	lookup := func(k string) (string, bool) { return "caller", k == "SET" }
+	var unknown []string
 	env := func(text string) Change {
-		c, err := EditEnv(text, lookup)
+		c, err := EditEnv(text, lookup, func(name string) { unknown = append(unknown, name) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,19 +77,22 @@ func TestEdits(t *testing.T) {
 	}
 	img := New("linux", "amd64", "")
 	for _, c := range []Change{
-		env("A=1"), env("B=$A/${A}/$NO"), env("SET"), env("GONE=x"), env("GONE-"), EditLabel("a=b"), EditLabel("c"), EditLabel("a-"),
+		env("A=1"), env("B=$A/${A}/$NO/$"), env("SET"), env("GONE=x"), env("GONE-"), EditLabel("a=b"), EditLabel("c"), EditLabel("a-"),
 		EditPort("80"), EditPort("90/udp"), EditPort("80-"), EditVolume("/v"), EditVolume("-"), Workdir("/a"), Workdir("b/../c"),
 	} {
 		if err := c(img); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := Config{Env: []string{"A=1", "B=1/1/$NO", "SET=caller"}, Labels: map[string]string{"c": ""},
+	want := Config{Env: []string{"A=1", "B=1/1/NO/$", "SET=caller"}, Labels: map[string]string{"c": ""},
 		ExposedPorts: map[string]struct{}{"90/udp": {}}, WorkingDir: "/a/c"}
 	if !reflect.DeepEqual(img.Config, want) {
 		t.Errorf("got  %+v\nwant %+v", img.Config, want)
 	}
-	if _, err := EditEnv("UNSET", lookup); err == nil {
+	if !slices.Equal(unknown, []string{"NO"}) {
+		t.Errorf("unknown are said to be %q", unknown)
+	}
+	if _, err := EditEnv("UNSET", lookup, nil); err == nil {
 		t.Error("a variable without a value was taken")
 	}
 }

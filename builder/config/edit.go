@@ -12,8 +12,8 @@ import (
 // The functions here read the spellings of the config command (cli.md §9.4): "k=v" sets, "k-" removes, "-" clears all.
 
 // EditEnv reads one value of --env. "K=V" may use $X of the container's own environment; a bare K is taken
-// from the caller's, through lookup.
-func EditEnv(text string, lookup func(string) (string, bool)) (Change, error) {
+// from the caller's, through lookup. A name that the container does not have stands for itself, and unknown is told of it.
+func EditEnv(text string, lookup func(string) (string, bool), unknown func(name string)) (Change, error) {
 	if text == "-" {
 		return ClearEnv(), nil
 	}
@@ -22,7 +22,7 @@ func EditEnv(text string, lookup func(string) (string, bool)) (Change, error) {
 	case ok && key == "":
 		return nil, fmt.Errorf("setting env %q: no name given", text)
 	case ok:
-		return func(i *Image) error { return Env(key, expand(value, &i.Config))(i) }, nil
+		return func(i *Image) error { return Env(key, expand(value, &i.Config, unknown))(i) }, nil
 	case strings.HasSuffix(key, "-"):
 		return UnsetEnv(strings.TrimSuffix(key, "-")), nil
 	}
@@ -33,15 +33,19 @@ func EditEnv(text string, lookup func(string) (string, bool)) (Change, error) {
 	return Env(key, value), nil
 }
 
-// expand replaces $X and ${X} by the container's variables; an unknown name stays as it is.
-func expand(text string, c *Config) string {
+// expand replaces $X and ${X} by the container's variables, or by X where there is none, of which unknown is told.
+func expand(text string, c *Config, unknown func(name string)) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		name, end := variable(text, i)
-		value, ok := c.Getenv(name)
-		if end == i || !ok {
+		if end == i {
 			b.WriteByte(text[i])
 			continue
+		}
+		value, ok := c.Getenv(name)
+		if !ok {
+			unknown(name)
+			value = name
 		}
 		b.WriteString(value)
 		i = end - 1

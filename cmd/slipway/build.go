@@ -142,8 +142,8 @@ func (f *buildFlags) resultFlags(fs *pflag.FlagSet) {
 
 // stepFlags say how RUN is run.
 func (f *buildFlags) stepFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: oci, rootless, chroot")
-	fs.StringVar(&f.o.Box.Runtime, "runtime", f.g.env.get("RUNTIME"), "OCI `runtime` for isolation oci")
+	fs.StringVar(&f.iso, "isolation", "", "`isolation` of RUN: native (default; also rootless), oci or chroot")
+	fs.StringVar(&f.o.Box.Runtime, "runtime", f.g.env.get("RUNTIME"), "execute RUN with this OCI `runtime` (isolation oci, if no other is given)")
 	fs.StringArrayVar(&f.o.Box.HooksDirs, "hooks-dir", nil, "`dir`ectory of OCI hooks for RUN (default: hooks_dir of containers.conf)")
 	fs.StringSliceVar(&f.o.Box.RuntimeFlags, "runtime-flag", nil, "global `flag` for the runtime, without dashes")
 	fs.BoolVar(&f.o.Box.Hosts.NoHosts, "no-hosts", false, "leave /etc/hosts of RUN as the image has it")

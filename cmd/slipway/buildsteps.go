@@ -16,7 +16,7 @@ import (
 // keepFlags binds what becomes of the containers of steps, and what RUN reads.
 func keepFlags(fs *pflag.FlagSet, f *buildFlags) func() error {
 	rm := fs.Bool("rm", true, "leave no containers of a build that succeeds; false keeps one of each stage")
-	forceRM := fs.Bool("force-rm", false, "leave none of one that fails either, as is the default; with =false the failed step's is kept")
+	forceRM := fs.Bool("force-rm", false, "leave no containers of a build that fails, which is the default; false keeps the failed step's")
 	fs.StringVar(&f.onFailure, "on-failure", "remove", "`what` to do with the container of a step that fails: remove, keep, or open a shell in it")
 	stdin := fs.Bool("stdin", false, "let RUN read standard input")
 	return func() error {

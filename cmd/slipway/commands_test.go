@@ -150,7 +150,7 @@ func TestInvocation(t *testing.T) {
 	}{
 		{"buildah", 0, "Usage:\n  buildah [flags] [command]\n"},
 		{"slipway manifest", 0, "Usage:\n  slipway manifest [flags] [command]\n"},
-		{"slipway tag --help", 0, "Usage:\n  slipway tag IMAGE NAME [NAME...] [flags]\n"},
+		{"slipway tag --help", 0, "Usage:\n  slipway tag [flags] IMAGE NAME [NAME...]\n"},
 		{"slipway ps --help", 0, "Aliases:\n  containers, list, ls, ps\n"},
 		{"slipway bogus", 125, `Error: unknown command "bogus" for "slipway"`},
 		{"slipway bogus --help", 125, `Error: unknown command "bogus" for "slipway"`},

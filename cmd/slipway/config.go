@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -18,7 +19,7 @@ import (
 func newConfigCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config [flags] CONTAINER", Short: "Change the configuration that images of a container will have",
-		Example: "  config --env PATH=/app:$PATH --cmd '[\"serve\"]' work\n  config --label version- --port 8080/tcp work",
+		Example: "  config --env 'PATH=/app:$PATH' --cmd '[\"serve\"]' work\n  config --label version- --port 8080/tcp work",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
@@ -54,6 +55,7 @@ func newConfigCmd(g *globals) *cobra.Command {
 			e.History = configHistory(fs)
 		}
 		warnEntrypoint(g, fs, c.Config().Config.Cmd)
+		warnFormat(g, fs, c.Format())
 		return c.Edit(e)
 	})
 	return cmd
@@ -66,10 +68,22 @@ func warnEntrypoint(g *globals, fs *pflag.FlagSet, cmd []string) {
 		return
 	}
 	fate := "and will be passed to entrypoint as a parameter"
-	if !strings.HasPrefix(*entry, "[") {
+	if config.EntrypointWords(*entry)[0] == "/bin/sh" {
 		fate = "but will be ignored because of entrypoint settings"
 	}
 	g.store.Log.Warn(fmt.Sprintf("cmd %q exists %s", strings.Join(cmd, " "), fate))
+}
+
+// warnFormat names what images of the container's format have no place for. Format can still be another one at commit.
+func warnFormat(g *globals, fs *pflag.FlagSet, f builder.Format) {
+	if f == builder.FormatDocker {
+		return
+	}
+	for _, name := range []string{"comment", "domainname", "hostname"} {
+		if text := flag(fs, name); text != nil && *text != "" {
+			g.store.Log.Warn(fmt.Sprintf("%s is not supported for OCI image format, %s %s will be ignored. Must use `docker` format", strings.ToUpper(name), name, *text))
+		}
+	}
 }
 
 // flag returns a flag's text if it was given.
@@ -131,6 +145,12 @@ func retriesChange(text string, _ env) (config.Change, error) {
 	return config.EditHealth(func(h *config.Healthcheck) { h.Retries = n }), nil
 }
 
+func envChange(text string, e env) (config.Change, error) {
+	return config.EditEnv(text, e.lookup, func(name string) {
+		logrus.Errorf("error expanding variable %q: no value set in configuration", name)
+	})
+}
+
 func configFlags() []configFlag {
 	return []configFlag{
 		{"author", "", "`name` of the author", oneValue, "", plainChange(config.Author)},
@@ -140,11 +160,11 @@ func configFlags() []configFlag {
 		{"os", "", "operating `system`", oneValue, "", plainChange(config.OS)},
 		{"os-feature", "", "operating system `feature`; f- removes, - clears", manyValues, "", plainChange(config.EditOSFeature)},
 		{"os-version", "", "operating system `version`", oneValue, "", plainChange(config.OSVersion)},
-		{"user", "u", "`user[:group]`", oneValue, "USER", plainChange(config.User)},
+		{"user", "u", "`user[:group]` of commands, by name or number", oneValue, "USER", plainChange(config.User)},
 		{"shell", "", "`shell` of shell-form commands", oneValue, "SHELL", wordsChange("shell", config.Shell)},
 		{"stop-signal", "", "`signal` that stops a container", oneValue, "STOPSIGNAL", plainChange(config.StopSignal)},
 		{"port", "p", "`port` to expose; p- removes, - clears", commaList, "EXPOSE", plainChange(config.EditPort)},
-		{"env", "e", "variable `K=V`; K- removes, - clears", manyValues, "ENV", func(text string, e env) (config.Change, error) { return config.EditEnv(text, e.lookup) }},
+		{"env", "e", "variable `K=V`, $X in V being the container's X; K- removes, - clears", manyValues, "ENV", envChange},
 		{"entrypoint", "", "`entrypoint`, a JSON array or text for /bin/sh -c", oneValue, "ENTRYPOINT",
 			plainChange(func(t string) config.Change { return config.Entrypoint(config.EntrypointWords(t)) })},
 		{"cmd", "", "default `command`, a JSON array or words", oneValue, "CMD", wordsChange("cmd", config.Cmd)},

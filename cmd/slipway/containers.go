@@ -38,8 +38,8 @@ func newContainersCmd(g *globals) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all", "a", false, "also containers of other tools")
-	fs.StringVarP(&filter, "filter", "f", "", "`id=, name= or ancestor=`")
-	fs.StringVar(&format, "format", "", "Go `template` for each row")
+	fs.StringVarP(&filter, "filter", "f", "", "show what `name=value` matches: id, name or ancestor")
+	fs.StringVar(&format, "format", "", "Go `template` for each row: .ContainerID .Builder .ImageID .ImageName .ContainerName")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	fs.BoolVarP(&noheading, "noheading", "n", false, "print no heading")
 	fs.BoolVar(&notruncate, "notruncate", false, "print whole IDs")

@@ -61,7 +61,7 @@ func newCopyLike(g *globals, name, short, example string, add bool) *cobra.Comma
 	fs.StringVar(&f.o.Chmod, "chmod", "", "`mode` of what is copied, octal or symbolic")
 	fs.StringVar(&f.contextDir, "contextdir", "", "`dir`ectory that sources are confined to")
 	fs.StringVar(&f.ignore, "ignorefile", "", "ignore `file`; needs --contextdir")
-	fs.StringVar(&f.from, "from", "", "working container or image to copy from")
+	fs.StringVar(&f.from, "from", "", "working `container` or image to copy from")
 	fs.StringVar(&f.checksum, "checksum", "", "`sha256:...` that a download must have, or commit of a Git repository")
 	fs.StringVar(&f.stamp, "timestamp", "", "`seconds` for the times of what is copied")
 	fs.StringSliceVar(&f.o.Excludes, "exclude", nil, "`pattern` of what is not copied")

@@ -388,9 +388,9 @@ func platformsFlags(fs *pflag.FlagSet, help string) func() ([]builder.Platform, 
 	var texts []string
 	var one builder.Platform
 	fs.StringSliceVar(&texts, "platform", nil, help)
-	fs.StringVar(&one.OS, "os", "", "operating system of the image")
-	fs.StringVar(&one.Arch, "arch", "", "architecture of the image")
-	fs.StringVar(&one.Variant, "variant", "", "architecture variant of the image")
+	fs.StringVar(&one.OS, "os", "", "operating `system` of the image")
+	fs.StringVar(&one.Arch, "arch", "", "`architecture` of the image")
+	fs.StringVar(&one.Variant, "variant", "", "architecture `variant` of the image")
 	return func() (list []builder.Platform, err error) {
 		if len(texts) == 0 {
 			texts = []string{strings.TrimRight(strings.Join([]string{one.OS, one.Arch, one.Variant}, "/"), "/") + "/"}
@@ -588,8 +588,8 @@ func oldNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 
 // compressionFlags binds how layers are compressed on their way out.
 func compressionFlags(fs *pflag.FlagSet, c *builder.Compression) func() error {
-	level := fs.Int("compression-level", 0, "compression `level`")
-	fs.StringVar(&c.Format, "compression-format", "", "compression `format`: gzip or zstd")
+	level := fs.Int("compression-level", 0, "compression `level`: 1 to 9 of gzip, 1 to 20 of zstd")
+	fs.StringVar(&c.Format, "compression-format", "", "compression `format`: gzip, zstd or zstd:chunked")
 	fs.BoolVar(&c.Force, "force-compression", false, "recompress layers that have another compression")
 	fs.BoolVarP(&c.Disable, "disable-compression", "D", false, "leave layers uncompressed where the destination permits")
 	return func() error {

@@ -17,7 +17,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use: "from [flags] IMAGE", Short: "Create a working container of an image, or of nothing (scratch)",
-		Long:    "ONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
+		Long:    "Create a working container of an image, or of nothing (scratch), and print its name.\n\nONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
 		Example: "  from alpine\n  from --name work docker://registry.example/app:1\n  from scratch",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch len(args) {
@@ -37,7 +37,7 @@ func newFromCmd(g *globals) *cobra.Command {
 	fs.StringVarP(&format, "format", "f", g.env.get("FORMAT"), "`format` that commits default to: oci or docker")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	pull := pullFlags(fs, &o.Pull.Policy)
-	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: oci, rootless, chroot")
+	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: native (default; also rootless), oci or chroot")
 	registryFlags(fs, g, &o.Pull.Registry)
 	decryptFlag(fs, &o.Pull.Registry)
 	blobCacheFlag(fs, &o.Pull.Registry)

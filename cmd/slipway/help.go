@@ -49,7 +49,7 @@ func addHelp(root *cobra.Command, g *globals) {
 
 func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND...]", Short: "Help about any command", Long: "Print the help of a command, as COMMAND --help does.",
+		Use: "help [flags] [COMMAND...]", Short: "Help about any command", Long: "Print the help of a command, as COMMAND --help does.",
 		Example: "  help build\n  help manifest add", GroupID: other,
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)

@@ -18,7 +18,7 @@ func newInfoCmd(g *globals) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{Use: "info [flags]", Short: "Describe the host and the storage", Example: "  info\n  info --format '{{.store.GraphRoot}}'", Args: cobra.NoArgs}
 	cmd.Flags().BoolVarP(&debug, "debug", "d", false, "also describe the program")
-	cmd.Flags().StringVar(&format, "format", "", "Go `template`")
+	cmd.Flags().StringVar(&format, "format", "", "Go `template`, as {{.store.GraphRoot}}")
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {
 		info, err := s.Info()
 		if err != nil {

@@ -43,7 +43,7 @@ func newInspectCmd(g *globals) *cobra.Command {
 		}}
 	fs := cmd.Flags()
 	fs.StringVarP(&f.format, "format", "f", "", "Go `template`")
-	fs.StringVarP(&f.kind, "type", "t", "container", "look for a container, an image or a manifest list (manifest)")
+	fs.StringVarP(&f.kind, "type", "t", "container", "`kind` of thing to look for: container, image or manifest (list)")
 	fs.BoolVar(&f.raw, "raw", false, "print an image's manifest, or the list, as it is")
 	fs.BoolVar(&f.config, "config", false, "print an image's configuration as it is")
 	platform := platformFlags(fs, &f.platform)

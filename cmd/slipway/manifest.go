@@ -64,7 +64,7 @@ func newManifestCreateCmd(g *globals) *cobra.Command {
 }
 
 func newManifestExistsCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "exists LIST", Short: "Tell by the exit status whether a manifest list is in local storage", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "exists [flags] LIST", Short: "Tell by the exit status whether a manifest list is in local storage", Args: cobra.ExactArgs(1),
 		Example: "  manifest exists app:1 || PROGRAM manifest create app:1"}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
 		if _, err := s.Index(args[0]); err != nil {
@@ -102,7 +102,7 @@ func (g *globals) printIndented(raw []byte) error {
 }
 
 func newManifestRemoveCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "remove LIST IMAGE|DIGEST|FILE", Short: "Take an entry out of a manifest list", Args: cobra.ExactArgs(2),
+	cmd := &cobra.Command{Use: "remove [flags] LIST IMAGE|DIGEST|FILE", Short: "Take an entry out of a manifest list", Args: cobra.ExactArgs(2),
 		Example: "  manifest remove app:1 localhost/app-arm64"}
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		x, d, err := s.RemoveFromIndex(ctx, args[0], args[1])
@@ -112,7 +112,7 @@ func newManifestRemoveCmd(g *globals) *cobra.Command {
 }
 
 func newManifestRmCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "rm LIST...", Short: "Delete manifest lists; their images stay", Args: atLeast(1, "a list must be specified"),
+	cmd := &cobra.Command{Use: "rm [flags] LIST...", Short: "Delete manifest lists; their images stay", Args: atLeast(1, "a list must be specified"),
 		Example: "  manifest rm app:1"}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
 		return g.remove(args, s.RemoveIndex)

@@ -14,9 +14,9 @@ import (
 // entryFlags binds what a list says of an entry.
 func entryFlags(fs *pflag.FlagSet, o *builder.EntryOptions) func() error {
 	var annotations []string
-	fs.StringVar(&o.Platform.OS, "os", "", "operating system of the entry")
-	fs.StringVar(&o.Platform.Arch, "arch", "", "architecture of the entry")
-	fs.StringVar(&o.Platform.Variant, "variant", "", "architecture variant of the entry")
+	fs.StringVar(&o.Platform.OS, "os", "", "operating `system` of the entry")
+	fs.StringVar(&o.Platform.Arch, "arch", "", "`architecture` of the entry")
+	fs.StringVar(&o.Platform.Variant, "variant", "", "architecture `variant` of the entry")
 	fs.StringVar(&o.OSVersion, "os-version", "", "`version` of the entry's operating system")
 	fs.StringSliceVar(&o.OSFeatures, "os-features", nil, "`feature` that the operating system must have")
 	fs.StringSliceVar(&o.Features, "features", nil, "`feature` that the processor must have")

@@ -42,7 +42,7 @@ func newRmCmd(g *globals) *cobra.Command {
 }
 
 func newRenameCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "rename CONTAINER NAME", Short: "Rename a working container", Example: "  rename work done", Args: cobra.ExactArgs(2)}
+	cmd := &cobra.Command{Use: "rename [flags] CONTAINER NAME", Short: "Rename a working container", Example: "  rename work done", Args: cobra.ExactArgs(2)}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
 		c, err := s.Container(args[0])
 		if err != nil {
@@ -114,7 +114,7 @@ func doomed(s *builder.Store, all, prune bool, args []string) ([]string, error) 
 
 func newTagCmd(g *globals) *cobra.Command {
 	var r builder.Registry
-	cmd := &cobra.Command{Use: "tag IMAGE NAME [NAME...]", Short: "Give an image more names", Args: cobra.MinimumNArgs(2),
+	cmd := &cobra.Command{Use: "tag [flags] IMAGE NAME [NAME...]", Short: "Give an image more names", Args: cobra.MinimumNArgs(2),
 		Long:    "Give an image more names, in local storage, or in its repository in a registry without pulling it.",
 		Example: "  tag app registry.example/app:1\n  tag docker://registry.example/app:1 docker://registry.example/app:stable"}
 	registryFlags(cmd.Flags(), g, &r)

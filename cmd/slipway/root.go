@@ -108,6 +108,9 @@ func newRoot(g *globals, args []string) *cobra.Command {
 		root.AddCommand(c)
 	}
 	addHelp(root, g)
+	if completing(args) {
+		completable(root, g)
+	}
 	return root
 }
 

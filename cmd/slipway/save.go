@@ -73,9 +73,12 @@ func newLoadCmd(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = io.Copy(f, g.in)
+			n, err := io.Copy(f, g.in)
 			if err = errors.Join(err, f.Close()); err != nil {
 				return fmt.Errorf("reading standard input: %w", err)
+			}
+			if n == 0 {
+				return errors.New("nothing to load, standard input is empty: use --input or redirect an archive")
 			}
 			return g.loaded(s.Load(ctx, tmp, report))
 		})

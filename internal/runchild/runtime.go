@@ -55,7 +55,7 @@ func (r *RuntimeRequest) StagedTree(i int) string {
 
 const unified = "/sys/fs/cgroup/unified"
 
-// RuntimeMain is the whole life of that process; its exit status is the runtime's. What went wrong before the runtime was
+// RuntimeMain is the whole life of that process; its exit status is the container's, or 1 where the runtime made none. What went wrong before the runtime was
 // started is reported on descriptor 4 as with [Main].
 func RuntimeMain() int {
 	in, out := os.NewFile(3, "request"), os.NewFile(4, "report")
@@ -95,10 +95,18 @@ func RuntimeMain() int {
 	if tty != nil {
 		tty.drain()
 	}
-	if end.Signal != 0 {
+	switch {
+	case end.Signal != 0:
 		return 128 + end.Signal
+	case end.Exit > 0 && req.Config != nil && !isThere(req.PIDFile()):
+		return 1 // there was no container: the number is the runtime's, not a command's (exact.md, cli.md §4)
 	}
 	return end.Exit
+}
+
+func isThere(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // startRuntime returns also the console, if there is one.

@@ -36,7 +36,7 @@ func needsRoot(args []string) bool {
 		return false
 	}
 	switch command(args) {
-	case "", "help", "version", "mount", "login", "logout", "completion", "__complete", "__completeNoDesc", "docs":
+	case "", "help", "version", "mount", "login", "logout", "completion", "docs":
 		return false
 	}
 	return true
