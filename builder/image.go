@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
@@ -184,9 +185,17 @@ func (s *Store) Untag(nameOrID string, names ...string) error {
 	if len(names) == 0 {
 		return translate(s.st.RemoveNames(img.ID, img.Names))
 	}
-	full, err := localNames(names)
-	if err != nil {
-		return err
+	var full []string
+	for _, name := range names {
+		candidates, err := s.candidates(strings.TrimPrefix(name, storagePrefix))
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(candidates, func(n reference.Named) bool { return slices.Contains(img.Names, n.String()) })
+		if i < 0 {
+			return fmt.Errorf("%s is no name of image %s: it has %s", name, nameOrID, first(strings.Join(img.Names, ", "), "none"))
+		}
+		full = append(full, candidates[i].String())
 	}
 	return translate(s.st.RemoveNames(img.ID, full))
 }

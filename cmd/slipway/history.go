@@ -81,6 +81,7 @@ func historyTable(w io.Writer, rows []historyRow, noTrunc, noheading bool) error
 
 func newUntagCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "untag [flags] IMAGE [NAME...]", Short: "Take names from an image, which stays", Args: atLeast(1, "an image must be specified"),
+		Long:    "Take names from an image, which stays: those given, or all it has.",
 		Example: "  untag app registry.example/app:1\n  untag app"}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error { return s.Untag(args[0], args[1:]...) })
 	return cmd

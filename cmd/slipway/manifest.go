@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -124,16 +125,32 @@ func newManifestRmCmd(g *globals) *cobra.Command {
 func (g *globals) remove(names []string, remove func(string) (builder.Removed, error)) error {
 	var deleted []string
 	var printed error
-	err := g.each(names, func(name string) error {
+	var failed []error
+	for _, name := range names {
 		r, err := remove(name)
 		printed = errors.Join(printed, lines(g.out, r.Untagged, func(n string) string { return "untagged: " + n }))
 		deleted = append(deleted, r.Deleted...)
-		return err
-	})
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
 	if printed == nil {
 		printed = lines(g.out, deleted, func(id string) string { return id })
 	}
-	return errors.Join(err, printed)
+	return errors.Join(g.list(failed), printed)
+}
+
+// list says several errors under a heading (exact.md, cli.md §10.5); one is left to be said like any other.
+func (g *globals) list(failed []error) error {
+	if len(failed) < 2 {
+		return errors.Join(failed...)
+	}
+	text := fmt.Sprintf("Error: %d errors occurred:\n", len(failed))
+	for _, err := range failed {
+		text += "\t* " + oneLine(err.Error()) + "\n"
+	}
+	_, err := io.WriteString(g.err, text)
+	return errors.Join(err, &silentError{125})
 }
 
 // entry prints what was changed in a list.
