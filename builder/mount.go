@@ -540,7 +540,7 @@ func (p *mounting) copied(ctx context.Context, m Mount, root *rootfs.Root, sourc
 		return err
 	}
 	p.undo = append(p.undo, dst.Close)
-	o := copier.Options{KeepOwner: true, Ignore: ignore, NoDigest: true, NoWildcard: true}
+	o := copier.Options{KeepOwner: true, Top: true, Ignore: ignore, NoDigest: true, NoWildcard: true}
 	if m.Has("U") {
 		uid, gid := int(p.user.UID), int(p.user.GID)
 		o.UID, o.GID, o.KeepOwner = &uid, &gid, false

@@ -241,6 +241,8 @@ type CopyOptions struct {
 	Chown, Chmod string
 	// KeepOwner keeps the source's owners (sources that are images or containers); otherwise 0:0.
 	KeepOwner bool
+	// Top copies a directory that is named with its own owner and mode, as far as the others say so (not of COPY).
+	Top bool `json:",omitempty"`
 	// Unpack extracts local archives (add).
 	Unpack            bool
 	Parents, NoFollow bool

@@ -32,6 +32,8 @@ type Options struct {
 	Excludes []string
 	// Ignore hides files of the source root, as an ignore file does.
 	Ignore *Ignore
+	// Top copies a directory that a pattern names with its own owner, mode and attributes, which count in the digest then.
+	Top bool
 	// Parents keeps the source's directories below the destination; "/./" in a pattern says from where on.
 	Parents bool
 	// NoFollow copies a link named by a pattern as a link.

@@ -57,15 +57,14 @@ func (c *copying) tree(src *rootfs.Root, it item, dest string) error {
 		return err
 	}
 	defer from.Close()
-	if info, err := from.Lstat("."); err != nil {
-		return err
-	} else if err := c.avoid(info); err != nil {
+	info, attrs, err := c.topOf(from)
+	if err != nil {
 		return err
 	}
 	s := spot{at: trim(it.path), ex: it.ex}
 	s.ignored, s.excluded = c.o.Ignore.at(s.at), c.exclude.at(s.ex)
 	if c.dst == nil {
-		c.add("", rootfs.Info{Mode: unix.S_IFDIR}, "", nil, nil)
+		c.add("", info, "", attrs, nil)
 		return c.children(from, s, func() (*rootfs.Dir, error) { return nil, nil })
 	}
 	to, _, err := c.mkdirAll(dest)
@@ -76,11 +75,31 @@ func (c *copying) tree(src *rootfs.Root, it item, dest string) error {
 	if c.top, err = to.Lstat("."); err != nil {
 		return err
 	}
-	c.add("", rootfs.Info{Mode: unix.S_IFDIR}, "", nil, nil)
+	if c.o.Top {
+		if err := c.attributes(to.At("."), info, attrs); err != nil {
+			return err
+		}
+	}
+	c.add("", info, "", attrs, nil)
 	if err := c.children(from, s, func() (*rootfs.Dir, error) { return to, nil }); err != nil {
 		return err
 	}
 	return to.Utimes(".", c.mtime(it.info))
+}
+
+// topOf is what of a directory that is copied counts itself: that it is one, or with Top everything.
+func (c *copying) topOf(from *rootfs.Dir) (info rootfs.Info, attrs map[string][]byte, err error) {
+	if info, err = from.Lstat("."); err != nil {
+		return info, nil, err
+	}
+	if err := c.avoid(info); err != nil {
+		return info, nil, err
+	}
+	if !c.o.Top {
+		return rootfs.Info{Mode: unix.S_IFDIR}, nil, nil
+	}
+	attrs, err = from.Xattrs(".")
+	return info, attrs, err
 }
 
 // chunk is how many entries of a directory are looked at together: enough to share among processors, and a bound on memory.

@@ -97,7 +97,7 @@ func (st *stage) bound(ctx context.Context, m builder.Mount) (at bound, err erro
 	if t.layer != "" && (m.Source == "" || m.Source == "/") {
 		return bound{content: "layer:" + t.layer}, nil
 	}
-	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: true, IgnoreFile: t.ignore}}
+	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: true, Top: true, IgnoreFile: t.ignore}}
 	if m.From == "" {
 		at.o.IgnoreFile = st.b.o.IgnoreFile
 	}

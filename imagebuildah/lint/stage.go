@@ -41,8 +41,9 @@ func (c *checker) walk(i int, say bool) *chain {
 	if k, ok := c.in.Plan.Stage(name, i); ok && err == nil {
 		below := *c.walk(k, false)
 		ch = &below
-	} else if ch.outside = name; name == builder.Scratch {
-		ch.scope.Set("PATH", "")
+	} else {
+		ch.outside = name
+		ch.scope.Set("PATH", "") // which a build sets where the base doesn't
 	}
 	w := &walker{checker: c, chain: ch, global: global, last: map[string][]parser.Range{}, mute: !say}
 	for _, cmd := range st.Commands {
