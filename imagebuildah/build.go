@@ -40,9 +40,12 @@ type Options struct {
 	Target     string
 	// Platforms are those to build for; none is the one of Pull.
 	Platforms []builder.Platform
+	// List makes a list of one platform's image too.
+	List bool
 	// Manifest is a list in local storage that gets the images; it is made if it is not there.
 	Manifest string
 	// Args are the values of --build-arg.
+	// Some mean something without an ARG ([ArgKeepGit] and those below it).
 	Args map[string]string
 	// Tags are names in local storage, of the list if there are several platforms.
 	Tags []string
@@ -239,7 +242,7 @@ func (j *job) unused() {
 	b := j.builds[0]
 	var names []string
 	for k := range b.o.Args {
-		if !used[k] && !expand.IsProxy(k) && k != "SOURCE_DATE_EPOCH" {
+		if !used[k] && !consumed(k) {
 			names = append(names, k)
 		}
 	}

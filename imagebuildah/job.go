@@ -74,8 +74,8 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 	return j, nil
 }
 
-// several tells whether there are images of several platforms.
-func (j *job) several() bool { return len(j.builds) > 1 }
+// several tells whether there is a list of images, as a rule since they are of several platforms.
+func (j *job) several() bool { return j.o.List || len(j.builds) > 1 }
 
 // run builds.
 func (j *job) run(ctx context.Context) (*Result, error) {

@@ -45,9 +45,12 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	}
 	o.Mounts = append(append(o.Mounts, b.o.Mounts...), own...)
 	var states []bound
-	for _, m := range o.Mounts {
+	for n, m := range o.Mounts {
 		if m.Type != "bind" {
 			options = append(options, m.String())
+			if space := b.o.Args[argCacheSpace]; space != "" && m.Type == "cache" {
+				o.Mounts[n].ID = space + "/" + m.ID
+			}
 			continue
 		}
 		at, err := st.bound(ctx, m)

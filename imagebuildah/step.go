@@ -278,7 +278,7 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 }
 
 func (st *stage) workspace(ctx context.Context, cfg *config.Image, top string) (*builder.Workspace, error) {
-	return st.b.s.NewWorkspace(ctx, top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Users: st.b.o.Users, Hostname: "buildkitsandbox"})
+	return st.b.s.NewWorkspace(ctx, top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Users: st.b.o.Users, Hostname: st.b.hostname()})
 }
 
 // single does a step in the stage's only workspace.

@@ -36,6 +36,9 @@ func (st *stage) run(ctx context.Context, c *plan.Run) error {
 		o.Sandbox.Namespaces.Network = "host"
 	}
 	box := append(sandboxTexts(st.b.o.Box), "network="+string(o.Sandbox.Namespaces.Network))
+	if name := st.b.o.Args[argHostname]; name != "" {
+		box = append(box, "hostname="+name)
+	}
 	if insecure(c) {
 		o.Sandbox.Security.Insecure = true
 		box = append(box, allowInsecure)

@@ -32,8 +32,13 @@ func (f *buildFlags) inputs(ctx context.Context, s *builder.Store, args []string
 	if f.o.Contexts, err = named(f.contexts); err != nil {
 		return nil, err
 	}
-	f.o.Fetch = imagebuildah.Fetch{In: f.g.in, Environ: f.g.env.forGit(), Secrets: f.o.Secrets, KeepGit: f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "1" ||
-		f.o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] == "true"}
+	f.o.Fetch = imagebuildah.Fetch{In: f.g.in, Environ: f.g.env.forGit(), Secrets: f.o.Secrets}
+	if f.o.Fetch.KeepGit, err = imagebuildah.BoolArg(f.o.Args, imagebuildah.ArgKeepGit); err != nil {
+		return nil, err
+	}
+	if f.o.List, err = imagebuildah.BoolArg(f.o.Args, imagebuildah.ArgList); err != nil {
+		return nil, err
+	}
 	_, f.o.Fetch.CommitTime = f.o.Args["SOURCE_DATE_EPOCH"]
 	where := "."
 	if len(args) == 1 {

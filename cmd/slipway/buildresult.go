@@ -88,7 +88,7 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 			return err
 		}
 	}
-	if len(f.o.Platforms) < 2 {
+	if !f.several() {
 		return nil
 	}
 	for _, id := range []string{f.iidfile, f.rawIIDFile} {
@@ -106,6 +106,9 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 	}
 	return nil
 }
+
+// several tells whether the result is a list of images.
+func (f *buildFlags) several() bool { return f.o.List || len(f.o.Platforms) > 1 }
 
 // writable says before a build why a file for its result, "" for none, cannot be written after it.
 func writable(flag, name string) error {
@@ -141,7 +144,7 @@ func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebu
 	if err := f.signed(ctx, s, res); err != nil {
 		return err
 	}
-	r := newBuilt(res, len(f.o.Platforms) > 1)
+	r := newBuilt(res, f.several())
 	for _, o := range outputs {
 		if err := o.write(ctx, s, r); err != nil {
 			return err

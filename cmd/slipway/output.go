@@ -111,7 +111,7 @@ func (f *buildFlags) apply(i imageKeys) error {
 	if len(i.index) == 0 {
 		return nil
 	}
-	if len(f.o.Platforms) < 2 && f.o.Manifest == "" {
+	if !f.several() && f.o.Manifest == "" {
 		return errors.New("annotation-index needs a list: build for several platforms, or with --manifest")
 	}
 	if f.o.IndexAnnotations == nil {
