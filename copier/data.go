@@ -122,7 +122,7 @@ func (c *copying) clone(out, f *rootfs.File, size int64, h hash.Hash, buf []byte
 		return err
 	}
 	for at := int64(0); at < size; {
-		data, hole := segment(f, at, size)
+		data, hole := rootfs.Segment(f.Fd(), at, size)
 		if err := c.zeros(h, data-at, buf); err != nil {
 			return err
 		}
@@ -132,21 +132,6 @@ func (c *copying) clone(out, f *rootfs.File, size int64, h hash.Hash, buf []byte
 		at = max(hole, data)
 	}
 	return nil
-}
-
-// segment finds the next data of a file from at on. Where the file system cannot tell, all is data.
-func segment(f *rootfs.File, at, size int64) (data, hole int64) {
-	data, err := unix.Seek(f.Fd(), at, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) || (err == nil && data >= size) {
-		return size, size // a hole to the end
-	}
-	if err != nil {
-		return at, size
-	}
-	if hole, err = unix.Seek(f.Fd(), data, unix.SEEK_HOLE); err != nil || hole <= data {
-		hole = size
-	}
-	return data, min(hole, size)
 }
 
 // zeros puts the data of a hole into h.

@@ -20,17 +20,23 @@ type stream struct {
 	size   int64
 	chunk  []byte // being filled: its length is what is in use
 	free   chan []byte
-	full   chan []byte
+	full   chan part
 	done   chan struct{}
 	err    error // of out; to be read once done is closed
 	sum    hash.Hash
 	closed bool
 }
 
+// A part of a stream is bytes and, after them, a number of zeros: those of a hole are never in memory.
+type part struct {
+	b     []byte
+	zeros int64
+}
+
 func newStream(out io.Writer) *stream {
 	s := &stream{
 		chunk: make([]byte, 0, firstSize),
-		free:  make(chan []byte, chunkCount), full: make(chan []byte, chunkCount),
+		free:  make(chan []byte, chunkCount), full: make(chan part, chunkCount),
 		done: make(chan struct{}), sum: sha256.New(),
 	}
 	for range chunkCount - 1 {
@@ -42,25 +48,47 @@ func newStream(out io.Writer) *stream {
 
 func (s *stream) drain(out io.Writer) {
 	defer close(s.done)
-	for b := range s.full {
-		s.sum.Write(b)
-		if out != nil && s.err == nil {
-			_, s.err = out.Write(b)
+	var hole []byte
+	for p := range s.full {
+		s.take(out, p.b)
+		if p.zeros > 0 && hole == nil {
+			hole = make([]byte, chunkSize)
 		}
-		s.free <- b[:0]
+		for n := p.zeros; n > 0; n -= chunkSize {
+			s.take(out, hole[:min(n, chunkSize)])
+		}
+		s.free <- p.b[:0]
+	}
+}
+
+func (s *stream) take(out io.Writer, b []byte) {
+	s.sum.Write(b)
+	if out != nil && s.err == nil {
+		_, s.err = out.Write(b)
 	}
 }
 
 // room returns space for at most n bytes, at least one of them; use says how many were put there.
 func (s *stream) room(n int64) []byte {
 	if len(s.chunk) == cap(s.chunk) {
-		s.full <- s.chunk
-		if s.chunk = <-s.free; cap(s.chunk) < chunkSize {
-			s.chunk = make([]byte, 0, chunkSize)
-		}
+		s.pass(0)
 	}
 	b := s.chunk[len(s.chunk):cap(s.chunk)]
 	return b[:min(int64(len(b)), n)]
+}
+
+// pass hands on what is there, and so many zeros after it.
+func (s *stream) pass(zeros int64) {
+	s.full <- part{s.chunk, zeros}
+	if s.chunk = <-s.free; cap(s.chunk) < chunkSize {
+		s.chunk = make([]byte, 0, chunkSize)
+	}
+}
+
+// zeros adds n zeros.
+func (s *stream) zeros(n int64) {
+	s.pass(n)
+	s.size += n
 }
 
 func (s *stream) use(n int) {
@@ -80,7 +108,7 @@ func (s *stream) write(b []byte) {
 func (s *stream) close() (digest.Digest, error) {
 	if !s.closed {
 		s.closed = true
-		s.full <- s.chunk
+		s.full <- part{b: s.chunk}
 		close(s.full)
 		<-s.done
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // whiteoutPrefix marks names that are gone in a tar, opaqueMarker directories that hide what was below.
@@ -81,12 +83,75 @@ func (w *writer) end(h *header, crc uint64) error {
 	return nil
 }
 
-// content copies what h announced from the file src, and to dst unless that is negative.
+// content copies what h announced from the file src, and to dst unless that is negative. The holes of a sparse file are not read.
 func (w *writer) content(ctx context.Context, h *header, src, dst int, sparse bool) error {
-	crc := uint64(0)
-	for off := int64(0); off < h.size; {
-		b := w.s.room(h.size - off)
-		n, err := unix.Read(src, b)
+	if !sparse {
+		crc, err := w.data(ctx, h, src, dst, 0, h.size, 0)
+		if err != nil {
+			return err
+		}
+		return w.end(h, crc)
+	}
+	crc, err := w.segments(ctx, h, src, dst)
+	if err != nil {
+		return err
+	}
+	if dst >= 0 {
+		if err := unix.Ftruncate(dst, h.size); err != nil {
+			return pathError("truncate", h.name, err)
+		}
+	}
+	return w.end(h, crc)
+}
+
+// segments copies data and skips holes, and returns the checksum of it all.
+func (w *writer) segments(ctx context.Context, h *header, src, dst int) (crc uint64, err error) {
+	for at := int64(0); at < h.size; {
+		data, end := rootfs.Segment(src, at, h.size)
+		if data > at {
+			if err := w.hole(ctx, h, src, data-at); err != nil {
+				return 0, err
+			}
+			crc = crcOfZeros(crc, data-at)
+		}
+		if crc, err = w.data(ctx, h, src, dst, data, end, crc); err != nil {
+			return 0, err
+		}
+		at = end
+	}
+	return crc, nil
+}
+
+// holeStep is how much of a hole is hashed before we look whether to stop: a hole may be of terabytes.
+const holeStep = 64 << 20
+
+// hole writes the zeros of a hole; a file that ends before it does looks like one.
+func (w *writer) hole(ctx context.Context, h *header, src int, n int64) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(src, &st); err != nil {
+		return pathError("stat", h.name, err)
+	}
+	if st.Size < h.size {
+		return errShorter(h)
+	}
+	for ; n > 0; n -= holeStep {
+		if err := ctx.Err(); err != nil {
+			return pathError("read", h.name, err)
+		}
+		w.s.zeros(min(n, holeStep))
+	}
+	return nil
+}
+
+func errShorter(h *header) error {
+	return fmt.Errorf("%s became shorter while the layer was being written", h.name)
+}
+
+// data copies the bytes from at to end, and takes them into a checksum.
+func (w *writer) data(ctx context.Context, h *header, src, dst int, at, end int64, crc uint64) (uint64, error) {
+	for at < end {
+		b := w.s.room(end - at)
+		n, err := unix.Pread(src, b, at)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -94,29 +159,24 @@ func (w *writer) content(ctx context.Context, h *header, src, dst int, sparse bo
 			err = ctx.Err()
 		}
 		if err != nil {
-			return pathError("read", h.name, err)
+			return 0, pathError("read", h.name, err)
 		}
 		if n == 0 {
-			return fmt.Errorf("%s became shorter while the layer was being written", h.name)
+			return 0, errShorter(h)
 		}
 		b = b[:n]
 		if w.split != nil {
 			crc = crc64.Update(crc, tarsplit.CRCTable, b)
 		}
-		if dst >= 0 && !(sparse && allZero(b)) {
-			if err := writeAt(dst, b, off); err != nil {
-				return pathError("write", h.name, err)
+		if dst >= 0 {
+			if err := writeAt(dst, b, at); err != nil {
+				return 0, pathError("write", h.name, err)
 			}
 		}
 		w.s.use(n)
-		off += int64(n)
+		at += int64(n)
 	}
-	if dst >= 0 && sparse {
-		if err := unix.Ftruncate(dst, h.size); err != nil {
-			return pathError("truncate", h.name, err)
-		}
-	}
-	return w.end(h, crc)
+	return crc, nil
 }
 
 // whiteout writes that a name in a directory is gone. Nothing tells when and by whom that was done: the
@@ -138,15 +198,6 @@ func (w *writer) close() (digest.Digest, error) {
 		err = w.split.close()
 	}
 	return sum, err
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func writeAt(fd int, b []byte, off int64) error {
