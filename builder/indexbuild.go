@@ -26,21 +26,29 @@ func (s *Store) CheckIndex(name string) error {
 	return nil
 }
 
-// NewIndexOf makes a list of local images, given by ID, and gives it names (full references), which whatever has them loses.
+// NewEntry is an image of a new list: its ID, and the annotations of its entry.
+type NewEntry struct {
+	ID          string
+	Annotations map[string]string
+}
+
+// NewIndexOf makes a list of local images and gives it names (full references), which whatever has them loses.
 // A list of exactly these images that has the first of the names, or no name if none is given, is kept: the same
 // build gives the same list. annotations are those of the list itself.
-func (s *Store) NewIndexOf(ctx context.Context, images, names []string, annotations map[string]string) (*Index, error) {
-	found, err := s.members(ctx, images, EntryOptions{})
-	if err != nil {
-		return nil, err
+func (s *Store) NewIndexOf(ctx context.Context, images []NewEntry, names []string, annotations map[string]string) (*Index, error) {
+	want := &Index{s: s, list: manifest.NewIndex(), where: map[digest.Digest]string{}}
+	for _, e := range images {
+		found, err := s.membersOf(ctx, e.ID, EntryOptions{})
+		if err != nil {
+			return nil, err
+		}
+		want.add(found, EntryOptions{Annotations: e.Annotations})
 	}
 	lock, err := s.lockIndexes()
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Close()
-	want := &Index{s: s, list: manifest.NewIndex(), where: map[digest.Digest]string{}}
-	want.add(found, EntryOptions{})
 	want.list.Annotations = merged(want.list.Annotations, annotations)
 	raw, err := want.JSON()
 	if err != nil {

@@ -67,10 +67,10 @@ type Options struct {
 	// SBOM is made of the image and of Context; its scanner is pulled as Pull says.
 	SBOM builder.SBOM
 	// Labels and Annotations are "k=v", set last. PlatformAnnotations are for the image of one platform ([builder.Platform.OrHost]),
-	// IndexAnnotations for the list of the images.
-	Labels, Annotations []string
-	PlatformAnnotations map[builder.Platform][]string
-	IndexAnnotations    map[string]string
+	// EntryAnnotations for what the list of the images says of one (of each with the zero platform), IndexAnnotations for the list.
+	Labels, Annotations                   []string
+	PlatformAnnotations, EntryAnnotations map[builder.Platform][]string
+	IndexAnnotations                      map[string]string
 	// Env are "K=V" set before the first instruction of a stage.
 	Env []string
 	// UnsetEnv, UnsetLabels and UnsetAnnotations are taken out of the image; Drop leaves out all that the base brings.

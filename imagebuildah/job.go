@@ -149,15 +149,24 @@ func (j *job) finish(ctx context.Context, names []string) (*Result, error) {
 // list makes one list of the images, or adds them to the one that the caller named.
 func (j *job) list(ctx context.Context, res *Result, names []string) (err error) {
 	var ids []string
-	for _, img := range res.Images {
+	var entries []builder.NewEntry
+	for n, img := range res.Images {
 		ids = append(ids, img.ID())
+		entries = append(entries, builder.NewEntry{ID: img.ID(), Annotations: j.entryAnnotations(j.builds[n].platform())})
 	}
 	if j.o.Manifest == "" {
-		res.Index, err = j.s.NewIndexOf(ctx, ids, names, j.o.IndexAnnotations)
+		res.Index, err = j.s.NewIndexOf(ctx, entries, names, j.o.IndexAnnotations)
 		return err
 	}
 	if res.Index, _, err = j.s.AddToIndex(ctx, j.o.Manifest, ids, builder.EntryOptions{}, true); err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if len(e.Annotations) > 0 {
+			if res.Index, _, err = j.s.AnnotateIndex(ctx, j.o.Manifest, e.ID, builder.EntryOptions{Annotations: e.Annotations}); err != nil {
+				return err
+			}
+		}
 	}
 	if len(j.o.IndexAnnotations) > 0 {
 		if res.Index, err = j.s.AnnotateWhole(ctx, j.o.Manifest, j.o.IndexAnnotations, "", j.o.Pull.Registry); err != nil {
@@ -171,6 +180,16 @@ func (j *job) list(ctx context.Context, res *Result, names []string) (err error)
 		res.Index, err = j.s.Index(res.Index.ID())
 	}
 	return err
+}
+
+// entryAnnotations are what the list says of the image for a platform.
+func (j *job) entryAnnotations(p builder.Platform) map[string]string {
+	m := map[string]string{}
+	for _, kv := range append(slices.Clone(j.o.EntryAnnotations[builder.Platform{}]), j.o.EntryAnnotations[p]...) {
+		k, v, _ := strings.Cut(kv, "=")
+		m[k] = v
+	}
+	return m
 }
 
 // warn says something that the user should know though the build goes on, once however many platforms it is about.

@@ -83,6 +83,11 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 		return errors.New("--push needs a --tag, which says where to")
 	}
 	files := [][2]string{{"--iidfile", f.iidfile}, {"--iidfile-raw", f.rawIIDFile}, {"--metadata-file", f.metadata}}
+	for _, o := range outputs {
+		if o.kind != "local" && o.tar && o.dest != "-" {
+			files = append(files, [2]string{"--output", o.dest})
+		}
+	}
 	for _, file := range files {
 		if err := writable(file[0], file[1]); err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,9 +37,9 @@ type output struct {
 // imageKeys are those of an output that say what image is built: the one in local storage is the one that is written.
 type imageKeys struct {
 	docker, rewrite bool
-	annotations     []string
-	platforms       map[builder.Platform][]string // annotations
-	index           map[string]string             // annotations of the list
+	// annotations are those of images, entries those of their descriptors in a list, by platform; the zero one is all. index are the list's.
+	annotations, entries map[builder.Platform][]string
+	index                map[string]string
 }
 
 // key reads one key, and tells whether it is one of these.
@@ -62,31 +63,39 @@ func (i *imageKeys) key(k, v string) (ok bool, err error) {
 // annotation reads annotation-WHAT[PLATFORM].NAME without its first word.
 func (i *imageKeys) annotation(where, v string) error {
 	what, name, _ := strings.Cut(where, ".")
-	what, platform, ofPlatform := strings.Cut(what, "[")
-	if platform, ok := strings.CutSuffix(platform, "]"); ofPlatform && ok && name != "" && (what == "" || what == "-manifest") {
-		p, err := builder.ParsePlatform(platform)
-		if err != nil {
+	what, platform, closed := strings.Cut(strings.TrimSuffix(what, "]"), "[")
+	var p builder.Platform
+	if closed {
+		var err error
+		if p, err = builder.ParsePlatform(platform); err != nil {
 			return err
 		}
-		if i.platforms == nil {
-			i.platforms = map[builder.Platform][]string{}
-		}
-		i.platforms[p.OrHost()] = append(i.platforms[p.OrHost()], name+"="+v)
-		return nil
+		p = p.OrHost()
 	}
 	switch {
-	case ofPlatform || name == "":
+	case name == "" || closed != strings.Contains(where, "]."):
 	case what == "" || what == "-manifest":
-		i.annotations = append(i.annotations, name+"="+v)
+		i.annotations = noted(i.annotations, p, name+"="+v)
 		return nil
-	case what == "-index":
+	case what == "-manifest-descriptor":
+		i.entries = noted(i.entries, p, name+"="+v)
+		return nil
+	case what == "-index" && !closed:
 		if i.index == nil {
 			i.index = map[string]string{}
 		}
 		i.index[name] = v
 		return nil
 	}
-	return fmt.Errorf("annotation%s: want annotation[-manifest][[PLATFORM]].NAME or annotation-index.NAME", where)
+	return fmt.Errorf("annotation%s: want annotation[-manifest[-descriptor]][[PLATFORM]].NAME or annotation-index.NAME", where)
+}
+
+func noted(m map[builder.Platform][]string, p builder.Platform, kv string) map[builder.Platform][]string {
+	if m == nil {
+		m = map[builder.Platform][]string{}
+	}
+	m[p] = append(m[p], kv)
+	return m
 }
 
 // apply has the image built as an output asks for.
@@ -98,26 +107,36 @@ func (f *buildFlags) apply(i imageKeys) error {
 		f.o.Output.Format = builder.FormatDocker
 	}
 	f.o.Output.Rewrite = f.o.Output.Rewrite || i.rewrite
-	f.o.Annotations = append(f.o.Annotations, i.annotations...)
-	for p, list := range i.platforms {
-		if !slices.ContainsFunc(f.o.Platforms, func(q builder.Platform) bool { return q.OrHost() == p }) {
-			return fmt.Errorf("annotation for %s: this build has no image of that platform", p)
-		}
-		if f.o.PlatformAnnotations == nil {
-			f.o.PlatformAnnotations = map[builder.Platform][]string{}
-		}
-		f.o.PlatformAnnotations[p] = append(f.o.PlatformAnnotations[p], list...)
+	f.o.Annotations = append(f.o.Annotations, i.annotations[builder.Platform{}]...)
+	delete(i.annotations, builder.Platform{})
+	if err := f.annotate(&f.o.PlatformAnnotations, i.annotations); err != nil {
+		return err
 	}
-	if len(i.index) == 0 {
-		return nil
+	if err := f.annotate(&f.o.EntryAnnotations, i.entries); err != nil {
+		return err
 	}
-	if !f.several() && f.o.Manifest == "" {
+	if list := f.several() || f.o.Manifest != ""; !list && len(i.index) > 0 {
 		return errors.New("annotation-index needs a list: build for several platforms, or with --manifest")
+	} else if !list && len(i.entries) > 0 {
+		return errors.New("annotation-manifest-descriptor needs a list, where the descriptor is: build for several platforms, or with --manifest")
 	}
 	if f.o.IndexAnnotations == nil {
 		f.o.IndexAnnotations = map[string]string{}
 	}
 	maps.Copy(f.o.IndexAnnotations, i.index)
+	return nil
+}
+
+// annotate adds the annotations of platforms to those that other outputs asked for. The zero platform is all.
+func (f *buildFlags) annotate(to *map[builder.Platform][]string, more map[builder.Platform][]string) error {
+	for p, list := range more {
+		if p != (builder.Platform{}) && !slices.ContainsFunc(f.o.Platforms, func(q builder.Platform) bool { return q.OrHost() == p }) {
+			return fmt.Errorf("annotation for %s: this build has no image of that platform", p)
+		}
+		for _, kv := range list {
+			*to = noted(*to, p, kv)
+		}
+	}
 	return nil
 }
 
@@ -127,18 +146,18 @@ func (f *buildFlags) parseOutputs() ([]*output, error) {
 	for _, text := range f.outputs {
 		o, err := parseOutput(text)
 		if err != nil {
-			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
+			return nil, fmt.Errorf("invalid build output option %q: %w", text, err)
 		}
 		if err := f.apply(o.image); err != nil {
-			return nil, fmt.Errorf("invalid --output %q: %w", text, err)
+			return nil, fmt.Errorf("invalid build output option %q: %w", text, err)
 		}
 		o.to, o.registry, o.report = f.g.out, f.o.Pull.Registry, f.o.Pull.Report
 		if out, ok := f.g.out.(*os.File); o.dest == "-" && ok && term.IsTerminal(int(out.Fd())) {
-			return nil, fmt.Errorf("invalid --output %q: standard output is a terminal", text)
+			return nil, fmt.Errorf("invalid build output option %q: standard output is a terminal", text)
 		}
 		if o.dest == "-" {
 			if f.silent {
-				return nil, fmt.Errorf("invalid --output %q: only one result can go to standard output", text)
+				return nil, fmt.Errorf("invalid build output option %q: only one result can go to standard output", text)
 			}
 			f.silent, f.o.Quiet, f.o.Out, o.report = true, true, f.g.err, nil
 		}
@@ -151,12 +170,19 @@ func parseOutput(text string) (*output, error) {
 	if text == "-" {
 		return &output{kind: "tar", dest: "-"}, nil
 	}
-	if !strings.Contains(text, "=") {
+	if text != "" && !strings.Contains(text, "=") {
 		return &output{kind: "local", dest: text}, nil
 	}
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return nil, err
+	}
 	o := &output{tar: true}
-	for field := range strings.SplitSeq(text, ",") {
-		k, v, _ := strings.Cut(field, "=")
+	for _, field := range fields {
+		k, v, ok := strings.Cut(field, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not KEY=VALUE", field)
+		}
 		var err error
 		switch k {
 		case "type":
@@ -185,7 +211,7 @@ func parseOutput(text string) (*output, error) {
 		default:
 			var ok bool
 			if ok, err = o.image.key(k, v); !ok {
-				err = fmt.Errorf("unknown key %q", k)
+				err = fmt.Errorf("unrecognized key %q", k)
 			}
 		}
 		if err != nil {
@@ -197,12 +223,17 @@ func parseOutput(text string) (*output, error) {
 
 func (o *output) check() error {
 	switch o.kind {
+	case "":
+		return errors.New("missing required key \"type\"")
 	case "local", "tar", "oci", "docker":
 		if o.dest == "" {
-			return fmt.Errorf("type=%s needs dest=PATH", o.kind)
+			return fmt.Errorf("missing required key \"dest\": type=%s needs dest=PATH", o.kind)
 		}
 		if o.dest == "-" && (o.kind == "local" || !o.tar) {
 			return fmt.Errorf("type=%s can not be written to standard output", o.kind)
+		}
+		if !o.tar && strings.Contains(o.dest, ":") {
+			return fmt.Errorf("the name of a directory of type=%s can not have a colon", o.kind)
 		}
 		if o.push {
 			return fmt.Errorf("push is for type=image and type=registry")
@@ -305,7 +336,7 @@ func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error 
 		name = ":" + name
 	}
 	opts := builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report}
-	if o.dest != "-" {
+	if o.dest != "-" && !strings.Contains(o.dest, ":") { // in a transport's text a colon ends the path
 		if transport == "dir:" {
 			name = ""
 		}
@@ -326,8 +357,10 @@ func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error 
 		return err
 	}
 	defer in.Close()
-	_, err = io.Copy(o.to, in)
-	return err
+	return o.toFile(func(w io.Writer) error {
+		_, err := io.Copy(w, in)
+		return err
+	})
 }
 
 // toFile calls f with the destination, which is there afterwards only if f succeeds.
