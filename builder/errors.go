@@ -15,8 +15,6 @@ var (
 	ErrNoImage = errors.New("image not known")
 	// ErrNoLayer: no cached layer bears that key. The step has to be executed.
 	ErrNoLayer = errors.New("layer not known")
-	// ErrNotWorking: the container belongs to another tool and has no image to take a configuration from.
-	ErrNotWorking = errors.New("not a working container")
 	// ErrInUse: a command is running in the container. Try again when it has ended.
 	ErrInUse = errors.New("in use by a running command")
 	// ErrNameInUse: the name is taken by another container.

@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ type job struct {
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
 	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, epochs: map[string]*time.Time{}}
+	if o.File == nil {
+		return nil, errors.New("no build file is given: Options.File is nil")
+	}
 	p, err := plan.Parse(o.Name, o.File)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,33 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestLibraryPage: the programs that the guide to the packages shows are those that are compiled.
+func TestLibraryPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/library.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, name := range []string{"library/main.go", "../builder/example_test.go", "../imagebuildah/example_test.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(text)
+		code.WriteString(regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(text), ""))
+	}
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) < 4 {
+		t.Errorf("only %d programs", len(blocks))
+	}
+	for _, b := range blocks {
+		if !strings.Contains(code.String(), b[1]) {
+			t.Errorf("docs/library.md shows what is compiled nowhere:\n%s", b[1])
+		}
+	}
+}
+
 // A typed command, with its continuation lines, and what the page says it prints.
 type typed struct{ command, output string }
 

@@ -35,7 +35,8 @@ type Opened struct {
 	Close func() error
 }
 
-// Dir selects what patterns match below root: a context, a stage, an image or a container. The caller keeps root.
+// Dir selects what patterns match below root: a context, a stage, an image or a container. A pattern is a path from root with wildcards,
+// "." all of it. Errors say name for root. The caller keeps root, and closes it.
 func Dir(root *rootfs.Root, name string, patterns ...string) Source {
 	return dir{root, name, patterns}
 }
