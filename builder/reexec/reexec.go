@@ -35,7 +35,7 @@ func Init() {
 // The error says why the namespace that was made cannot be used.
 func Enter() error {
 	if userns.Privileged() || userns.Entered() {
-		return nil
+		return userns.DieWithCaller()
 	}
 	code, refused, err := userns.EnterOrGoOn()
 	if refused || err != nil {

@@ -34,7 +34,7 @@ const (
 	configured = "_CONTAINERS_USERNS_CONFIGURED"
 	rootlessID = "_CONTAINERS_ROOTLESS_UID"
 	rootlessGI = "_CONTAINERS_ROOTLESS_GID"
-	depth      = "_SLIPWAY_DEPTH"
+	enteredBy  = "_SLIPWAY_ENTERED_BY" // the process that waits for this one
 	without    = "_SLIPWAY_WITHOUT_USERNS" // why there is none
 )
 
@@ -112,7 +112,7 @@ func Entered() bool { return os.Getenv(configured) != "" }
 // waits for it and returns its exit status. Signals are passed on, and the other process dies with this one. An error means that
 // there can be no such namespace here.
 func Enter() (int, error) {
-	if os.Getenv(depth) != "" {
+	if os.Getenv(enteredBy) != "" {
 		return 0, errors.New("user namespace has been entered, but its ids are not mapped")
 	}
 	runtime.LockOSThread() // the parent-death signal is the thread's
@@ -137,7 +137,7 @@ func Enter() (int, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{Name}, os.Args...), SysProcAttr: attr,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: []*os.File{wait},
-		Env: append(os.Environ(), configured+"=done", rootlessID+"="+strconv.Itoa(uid), rootlessGI+"="+strconv.Itoa(gid), depth+"=1"),
+		Env: append(os.Environ(), configured+"=done", rootlessID+"="+strconv.Itoa(uid), rootlessGI+"="+strconv.Itoa(gid), enteredBy+"="+strconv.Itoa(os.Getpid())),
 	}
 	sigs := Catch()
 	if err := cmd.Start(); err != nil {
@@ -222,13 +222,26 @@ func waitAndExec() error {
 		return fmt.Errorf("parent did not map our ids: %w", err)
 	}
 	gate.Close()
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		return err
-	}
 	if len(os.Args) < 2 {
 		return errors.New("no command")
 	}
 	return unix.Exec("/proc/self/exe", os.Args[1:], os.Environ())
+}
+
+// DieWithCaller makes this process die with the one that has brought it into the namespace and waits for it, also when that is killed. The kernel
+// forgets that it was to, when who has got ids executes a program and becomes root by that. Nothing changes for who was started by another process.
+func DieWithCaller() error {
+	caller, err := strconv.Atoi(os.Getenv(enteredBy))
+	if err != nil || os.Getppid() != caller {
+		return nil //nolint:nilerr // it was not brought
+	}
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
+	}
+	if os.Getppid() != caller {
+		return errors.New("the caller has been killed")
+	}
+	return nil
 }
 
 // mapping is what newuidmap and newgidmap are told.

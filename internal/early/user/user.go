@@ -15,6 +15,10 @@ func init() {
 	if os.Args[0] == userns.Name {
 		os.Exit(userns.Main())
 	}
+	if err := userns.DieWithCaller(); err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		os.Exit(125)
+	}
 	if len(os.Args) < 2 || strings.HasSuffix(os.Args[0], ".test") || userns.Privileged() || userns.Entered() || !needsRoot(os.Args[1:]) {
 		return
 	}
