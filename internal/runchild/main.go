@@ -16,7 +16,7 @@ import (
 
 // Main is the whole life of process 1 and returns its exit status, which only says whether it worked:
 // the command's own is in the last report.
-func Main() int {
+func Main() (status int) {
 	runtime.LockOSThread() // what the command inherits is set on this thread
 	in, out := os.NewFile(3, "request"), os.NewFile(4, "report")
 	unix.CloseOnExec(3)
@@ -51,7 +51,7 @@ func Main() int {
 		}
 	}
 	if keep != nil {
-		defer keep.sweep() // also what hooks have left, and the command whose parent has gone
+		defer func() { keep.end(status) }() // also what hooks have left, and the command whose parent has gone
 	}
 	if enc.Encode(rep) != nil || err != nil {
 		return 1

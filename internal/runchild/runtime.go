@@ -141,8 +141,10 @@ func prepare(req *RuntimeRequest) error {
 			return err
 		}
 	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
+	if !req.SharedPID { // else the one there is shows this namespace, and a user's root may mount no other
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mounting /proc for the OCI runtime: %w", err)
+		}
 	}
 	if req.HideUnified {
 		err := unix.Unmount(unified, unix.MNT_DETACH)

@@ -77,6 +77,14 @@ func (k *keeper) sweep() {
 	<-done
 }
 
+// end ends all descendants and this process. A parent that has gone answers no more calls of the thread that has the command's restrictions, not
+// even the one to end.
+func (k *keeper) end(status int) {
+	k.sweep()
+	go os.Exit(status)
+	select {}
+}
+
 // childless waits for the children that have ended and tells whether none are left.
 func childless() bool {
 	for {

@@ -22,9 +22,13 @@ func kernelMounts(in Input) []specs.Mount {
 	list = append(list, ipcMounts(in)...)
 	list = append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 		Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
+	bound := []string{"rbind", "rslave", "nosuid", "noexec", "nodev"}
 	if in.UserNamespace && (in.HostNetwork || in.ForeignNetwork) {
 		list = slices.DeleteFunc(list, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/sys") })
-		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rslave", "nosuid", "noexec", "nodev", "ro"}})
+		list = append(list, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: append(bound, "ro")})
+	}
+	if in.UserNamespace && in.HostPID {
+		list[0] = specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: bound}
 	}
 	if in.Insecure {
 		for i := range list {
