@@ -73,7 +73,7 @@ func (c *Container) load() error {
 		name: c.Name(), id: c.id, image: rec.FromImage, imageID: rec.FromImageID,
 		mountLabel: rec.MountLabel, processLabel: rec.ProcessLabel, mountsFile: rec.DefaultMountsFilePath,
 	}
-	c.ownUsers = c.users != nil || rec.OwnUsers()
+	c.ownUsers, c.join = c.users != nil || rec.OwnUsers(), rec.JoinedUsers()
 	c.o, c.defaults = WorkspaceOptions{Sandbox: sandbox(rec)}, true
 	return nil
 }

@@ -167,7 +167,7 @@ func (s *Store) record(ctx context.Context, rec *storage.Container, img *Image, 
 	if err := setSandbox(r, box, host.Security.Base); err != nil {
 		return nil, err
 	}
-	r.NamespaceOptions = append(r.NamespaceOptions, state.Namespace{Name: "user", Host: !own.private})
+	r.NamespaceOptions = append(r.NamespaceOptions, state.Namespace{Name: "user", Host: !own.private, Path: own.join})
 	r.IDMappingOptions.AutoUserNs = own.auto != nil
 	c := &Container{id: rec.ID, names: rec.Names, image: rec.ImageID, dir: dir, rec: r}
 	c.users = idsOf(rec.UIDMap, rec.GIDMap)

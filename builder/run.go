@@ -84,7 +84,7 @@ func (w *Workspace) sandbox(o RunOptions) (box Sandbox, conf *hostconf.Conf, err
 	if conf, err = w.s.conf(); err != nil {
 		return box, nil, err
 	}
-	box, err = box.settled(conf)
+	box, err = box.settled(conf, w.join != "")
 	return box, conf, err
 }
 
@@ -387,8 +387,12 @@ func hostnameOf(name string) string {
 func (c *commanded) joined() (map[specs.LinuxNamespaceType]string, error) {
 	n := c.box.Namespaces
 	list := map[specs.LinuxNamespaceType]string{}
+	users, err := c.joinedUsers()
+	if err != nil {
+		return nil, err
+	}
 	for kind, v := range map[specs.LinuxNamespaceType]Namespace{specs.CgroupNamespace: n.Cgroup, specs.IPCNamespace: n.IPC, specs.PIDNamespace: n.PID,
-		specs.UTSNamespace: n.UTS, specs.NetworkNamespace: Namespace(c.net.Path)} {
+		specs.UTSNamespace: n.UTS, specs.NetworkNamespace: Namespace(c.net.Path), specs.UserNamespace: Namespace(users)} {
 		if !v.joins() {
 			continue
 		}

@@ -22,6 +22,8 @@ type Users struct {
 	// for the other, and a uid map for the gid map.
 	UIDMap, GIDMap          []string
 	UIDMapUser, GIDMapGroup string
+	// join is the path of the namespace that the maps are of, which SettleUsers has found; "" for none.
+	join string
 }
 
 // ParseUsers reads a value of --userns: host, private (also container, or nothing), auto[:OPTION,...], keep-id[:OPTION,...], the path of a
@@ -67,7 +69,7 @@ func (s *Store) SettleUsers(u Users) (Users, error) {
 	if _, err := own.mapping(s); err != nil || own.ids == nil {
 		return Users{Namespace: "private"}, err
 	}
-	settled := Users{Namespace: "private"}
+	settled := Users{Namespace: "private", join: own.join}
 	for _, r := range own.ids.UIDs {
 		settled.UIDMap = append(settled.UIDMap, r.String())
 	}
@@ -95,6 +97,7 @@ type users struct {
 	private bool // one of the container's own
 	auto    *types.AutoUserNsOptions
 	ids     *idmap.IDs // nil for none
+	join    string     // the path of the one that is joined instead, whose maps ids are
 }
 
 // resolve works out the maps; none of u's are the store's defaults.
@@ -124,11 +127,14 @@ func (s *Store) resolve(u Users) (users, error) {
 		if ids != nil && err == nil {
 			err = checkMaps(ids)
 		}
-		return users{private: ids != nil, ids: ids}, err
+		if ids == nil {
+			return users{}, err // it is our own
+		}
+		return users{private: true, ids: ids, join: options}, err
 	case ids == nil:
 		ids = s.ids
 	}
-	return users{private: u.Namespace == "private" || ids != nil, ids: ids}, nil
+	return users{private: u.Namespace == "private" || ids != nil, ids: ids, join: u.join}, nil
 }
 
 // maps are those that were asked for, or nil.

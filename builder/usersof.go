@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,6 +104,22 @@ func idsOfNamespace(name string) (*idmap.IDs, error) {
 		}
 	}
 	return nil, fmt.Errorf("user namespace %s: its id maps are read from a process that is in it, and there is none: give them with --userns-uid-map", name)
+}
+
+// joinedUsers is the path of the user namespace that is joined, "" for none. A Go program cannot enter one, as it has several threads.
+func (c *commanded) joinedUsers() (string, error) {
+	name := c.w.join
+	if name == "" || c.ids == nil {
+		return "", nil
+	}
+	if c.box.Isolation != IsolationOCI {
+		return "", fmt.Errorf("user namespace %s: joining it needs an OCI runtime: install crun or runc and use --isolation=oci, or give its ids with --userns-uid-map instead", name)
+	}
+	ids, err := idsOfNamespace(name)
+	if err == nil && (ids == nil || !slices.Equal(ids.UIDs, c.ids.UIDs) || !slices.Equal(ids.GIDs, c.ids.GIDs)) {
+		err = fmt.Errorf("user namespace %s: it has not the ids that it had when the container was made, and that the container's files have: make another container", name)
+	}
+	return name, err
 }
 
 // mapsOf are the maps of a process's user namespace, as seen from ours.

@@ -31,9 +31,11 @@ type Workspace struct {
 	notes string // the directory where commands that can meet here note what they make; "" where they cannot
 	// defaults says that the sandbox lacks the host's defaults yet.
 	defaults bool
-	// users are the maps that storage applies to owners, nil for none; ownUsers gives commands a user namespace of their own.
+	// users are the maps that storage applies to owners, nil for none; ownUsers gives commands a user namespace of their own, join is the path of
+	// one that they get instead.
 	users    *idmap.IDs
 	ownUsers bool
+	join     string
 	// shifted are the maps that are applied for commands only (mountedShifted), nil for none; tree is the mount then, while there is one.
 	shifted *idmap.IDs
 	tree    *os.File
@@ -53,7 +55,7 @@ func (s *Store) NewWorkspace(ctx context.Context, parent string, cfg *config.Ima
 	if err != nil {
 		return nil, errors.Join(err, alive.Remove())
 	}
-	w := &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, ownUsers: o.Users.Namespace == "private",
+	w := &Workspace{s: s, layer: id, mount: id, cfg: cfg.Clone(), o: o, alive: alive, ownUsers: o.Users.Namespace == "private", join: o.Users.join,
 		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}
 	lo := &storage.LayerOptions{Volatile: true}
 	switch {

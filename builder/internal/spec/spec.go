@@ -178,7 +178,7 @@ func environment(in Input) []string {
 func namespaces(in Input) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	if len(in.UIDs) > 0 {
-		list = append(list, specs.LinuxNamespace{Type: specs.UserNamespace})
+		list = append(list, specs.LinuxNamespace{Type: specs.UserNamespace, Path: in.Joined[specs.UserNamespace]})
 	}
 	for _, ns := range []struct {
 		host bool

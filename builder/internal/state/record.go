@@ -270,6 +270,16 @@ func (r *Record) OwnUsers() bool {
 	return false
 }
 
+// JoinedUsers is the path of the user namespace that the container's commands join, "" for none.
+func (r *Record) JoinedUsers() string {
+	for _, n := range r.NamespaceOptions {
+		if n.Name == "user" && !n.Host { // others of the family note a path, and have the host's
+			return n.Path
+		}
+	}
+	return ""
+}
+
 // SetIDMaps notes the ID maps of the container's layer.
 func (r *Record) SetIDMaps(uids, gids []IDMap) {
 	r.IDMappingOptions = &IDMapping{HostUIDMapping: len(uids) == 0, HostGIDMapping: len(gids) == 0, UIDMap: uids, GIDMap: gids}
