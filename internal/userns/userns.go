@@ -34,7 +34,7 @@ const (
 	configured = "_CONTAINERS_USERNS_CONFIGURED"
 	rootlessID = "_CONTAINERS_ROOTLESS_UID"
 	rootlessGI = "_CONTAINERS_ROOTLESS_GID"
-	enteredBy  = "_SLIPWAY_ENTERED_BY" // the process that waits for this one
+	enteredBy  = "_SLIPWAY_ENTERED_BY"     // the process that waits for this one
 	without    = "_SLIPWAY_WITHOUT_USERNS" // why there is none
 )
 
