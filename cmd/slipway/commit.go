@@ -29,17 +29,24 @@ func newCommitCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "commit [flags] CONTAINER [IMAGE]", Short: "Make an image of a working container",
 		Example: "  commit work registry.example/app:1\n  commit --rm --squash work app\n  commit work oci-archive:app.tar",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 0:
-				return errors.New("container ID must be specified")
-			case len(args) > 2:
-				return errors.New("too many arguments specified")
-			}
-			return nil
-		},
+		Args:    between(1, 2, "container ID must be specified"),
 	}
-	fs := cmd.Flags()
+	settle := f.bind(cmd.Flags(), g, &o)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		if err := settle(); err != nil {
+			return err
+		}
+		c, err := s.Container(args[0])
+		if err != nil {
+			return err
+		}
+		return g.commit(ctx, s, c, args[1:], &f, o)
+	})
+	return cmd
+}
+
+// bind binds all flags. What it returns completes o once they are parsed.
+func (f *commitFlags) bind(fs *pflag.FlagSet, g *globals, o *builder.CommitOptions) (settle func() error) {
 	fs.StringArrayVar(&o.AddFiles, "add-file", nil, "put `source[:destination]` into a layer of its own")
 	fs.StringArrayVar(&f.annotations, "annotation", nil, "annotation `k=v` of the manifest")
 	fs.StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile `instruction` applied to the image")
@@ -55,43 +62,43 @@ func newCommitCmd(g *globals) *cobra.Command {
 	fs.StringSliceVar(&o.Output.UnsetAnnotations, "unsetannotation", nil, "remove an `annotation`")
 	registryFlags(fs, g, &o.Registry)
 	retryFlags(fs, &o.Registry)
-	compress := compressionFlags(fs, &o.Output.Compression)
 	blobCacheFlag(fs, &o.Registry)
 	encryptFlags(fs, &o.Encrypt)
-	sbom := sbomFlags(fs, &o.SBOM)
 	cwFlag(fs)
-	pull := pullFlags(fs, &o.SBOM.Pull.Policy)
-	fs.Lookup("pull").Usage = "when to pull the scanner of an SBOM: missing, always, newer, never"
-	sign := signFlags(fs, g, &o.Sign)
-	repro := reproFlags(fs, g, &o.Output, nil)
-	oldTimes := oldTimeFlags(fs, &o.Output)
-	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(compress(), sign(), sbom(), pull(), repro(), oldTimes()); err != nil {
+	groups := []func() error{
+		compressionFlags(fs, &o.Output.Compression), signFlags(fs, g, &o.Sign), sbomFlags(fs, &o.SBOM), pullFlags(fs, &o.SBOM.Pull.Policy),
+		reproFlags(fs, g, &o.Output, nil), oldTimeFlags(fs, &o.Output),
+	}
+	fs.Lookup("pull").Usage = "pull `policy` of the scanner of an SBOM: missing, always, newer, never"
+	return func() error {
+		var errs []error
+		for _, settle := range groups {
+			errs = append(errs, settle())
+		}
+		if err := errors.Join(errs...); err != nil {
 			return err
 		}
-		if o.Output.IdentityLabel == nil {
-			on := o.Output.Timestamp == nil && o.Output.Epoch == nil
-			o.Output.IdentityLabel = &on
-		}
-		if f.format != "" {
-			if o.Output.Format, err = parseFormat(f.format); err != nil {
-				return err
-			}
-		}
-		if o.Changes, err = f.edits(); err != nil {
+		return f.settle(g, o)
+	}
+}
+
+// settle turns what was typed into options.
+func (f *commitFlags) settle(g *globals, o *builder.CommitOptions) (err error) {
+	if o.Output.IdentityLabel == nil {
+		on := o.Output.Timestamp == nil && o.Output.Epoch == nil
+		o.Output.IdentityLabel = &on
+	}
+	if f.format != "" {
+		if o.Output.Format, err = parseFormat(f.format); err != nil {
 			return err
 		}
-		if !f.quiet {
-			o.Report, o.SBOM.Pull.Report = g.err, g.err
-		}
-		o.SBOM.Pull.Registry = o.Registry
-		c, err := s.Container(args[0])
-		if err != nil {
-			return err
-		}
-		return g.commit(ctx, s, c, args[1:], &f, o)
-	})
-	return cmd
+	}
+	if !f.quiet {
+		o.Report, o.SBOM.Pull.Report = g.err, g.err
+	}
+	o.SBOM.Pull.Registry = o.Registry
+	o.Changes, err = f.edits()
+	return err
 }
 
 // oldTimeFlags binds the former spellings of --timestamp.

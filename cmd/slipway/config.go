@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,15 +19,7 @@ func newConfigCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config [flags] CONTAINER", Short: "Change the configuration that images of a container will have",
 		Example: "  config --env 'PATH=/app:$PATH' --cmd '[\"serve\"]' work\n  config --label version- --port 8080/tcp work",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return errors.New("container ID must be specified")
-			case 1:
-				return nil
-			}
-			return errors.New("too many arguments specified")
-		},
+		Args:    exactly(1, "container ID must be specified"),
 	}
 	fs := cmd.Flags()
 	for _, f := range configFlags() {

@@ -80,15 +80,6 @@ func mark(working bool) string {
 	return ""
 }
 
-func lines[T any](w io.Writer, rows []T, text func(T) string) error {
-	for _, r := range rows {
-		if _, err := fmt.Fprintln(w, text(r)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func containerTable(w io.Writer, rows []containerRow, noheading, notruncate bool) error {
 	shape := "%-12.12s  %-8s %-12.12s %-32s %s\n"
 	if notruncate {

@@ -6,76 +6,87 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/imagebuildah"
 )
 
+// fromFlags are the flags of from that are no options of the library as they are.
+type fromFlags struct {
+	o                    builder.FromOptions
+	cidfile, format, iso string
+	quiet                bool
+}
+
 func newFromCmd(g *globals) *cobra.Command {
-	var o builder.FromOptions
-	var cidfile, format, iso string
-	var quiet bool
+	var f fromFlags
 	cmd := &cobra.Command{
 		Use: "from [flags] IMAGE", Short: "Create a working container of an image, or of nothing (scratch)",
 		Long:    "Create a working container of an image, or of nothing (scratch), and print its name.\n\nONBUILD instructions of the image are carried out in the container; COPY and ADD among them find their files in the current directory.",
 		Example: "  from alpine\n  from --name work docker://registry.example/app:1\n  from scratch",
-		Args: func(_ *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
-				return errors.New(`an image name (or "scratch") must be specified`)
-			case 1:
-				return nil
-			}
-			return errors.New("too many arguments specified")
-		},
+		Args:    exactly(1, `an image name (or "scratch") must be specified`),
 	}
-	fs := cmd.Flags()
-	fs.StringVar(&o.Name, "name", "", "exact `name` of the container")
-	fs.StringVar(&o.Suffix, "suffix", "", "`suffix` of generated names")
-	_ = fs.MarkHidden("suffix")
-	fs.StringVar(&cidfile, "cidfile", "", "write the container's ID to `file`")
-	fs.StringVarP(&format, "format", "f", g.env.get("FORMAT"), "`format` that commits default to: oci or docker")
-	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
-	pull := pullFlags(fs, &o.Pull.Policy)
-	fs.StringVar(&iso, "isolation", "", "`isolation` of later runs: native (default; also rootless), oci or chroot")
-	registryFlags(fs, g, &o.Pull.Registry)
-	decryptFlag(fs, &o.Pull.Registry)
-	blobCacheFlag(fs, &o.Pull.Registry)
-	retryFlags(fs, &o.Pull.Registry)
-	platform := platformFlags(fs, &o.Pull.Platform)
-	box := sandboxFlags(fs, &o.Sandbox)
-	usersFlags(fs, &o.Users)
-	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) (err error) {
-		if err := errors.Join(platform(), box(), pull()); err != nil {
+	settle := f.bind(cmd.Flags(), g)
+	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
+		if err := settle(); err != nil {
 			return err
 		}
-		if o.Format, err = parseFormat(format); err != nil {
-			return err
-		}
-		if o.Sandbox.Isolation, err = g.env.isolation(iso); err != nil {
-			return err
-		}
-		if !quiet {
-			o.Pull.Report = g.err
-		}
-		c, err := s.From(ctx, args[0], o)
+		c, err := s.From(ctx, args[0], f.o)
 		if err != nil {
 			return err
 		}
-		// ONBUILD triggers may look for files: here
-		err = imagebuildah.Trigger(ctx, s, c, imagebuildah.Options{Context: ".", Pull: o.Pull, Box: o.Sandbox, Out: g.err, Err: g.err, Quiet: quiet, Log: g.store.Log})
-		if err != nil {
+		if err := f.finish(ctx, g, s, c); err != nil {
 			return errors.Join(err, c.Remove())
-		}
-		if cidfile != "" {
-			if err := writeFile(cidfile, c.ID()); err != nil {
-				return errors.Join(fmt.Errorf("writing container ID: %w", err), c.Remove())
-			}
 		}
 		_, err = fmt.Fprintln(g.out, c.Name())
 		return err
 	})
 	return cmd
+}
+
+// bind binds all flags. What it returns completes the options once they are parsed.
+func (f *fromFlags) bind(fs *pflag.FlagSet, g *globals) (settle func() error) {
+	o := &f.o
+	fs.StringVar(&o.Name, "name", "", "exact `name` of the container")
+	fs.StringVar(&o.Suffix, "suffix", "", "`suffix` of generated names")
+	_ = fs.MarkHidden("suffix")
+	fs.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to `file`")
+	fs.StringVarP(&f.format, "format", "f", g.env.get("FORMAT"), "`format` that commits default to: oci or docker")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
+	fs.StringVar(&f.iso, "isolation", "", "`isolation` of later runs: native (default; also rootless), oci or chroot")
+	registryFlags(fs, g, &o.Pull.Registry)
+	decryptFlag(fs, &o.Pull.Registry)
+	blobCacheFlag(fs, &o.Pull.Registry)
+	retryFlags(fs, &o.Pull.Registry)
+	usersFlags(fs, &o.Users)
+	pull, platform, box := pullFlags(fs, &o.Pull.Policy), platformFlags(fs, &o.Pull.Platform), sandboxFlags(fs, &o.Sandbox)
+	return func() (err error) {
+		if err := errors.Join(platform(), box(), pull()); err != nil {
+			return err
+		}
+		if o.Format, err = parseFormat(f.format); err != nil {
+			return err
+		}
+		if !f.quiet {
+			o.Pull.Report = g.err
+		}
+		o.Sandbox.Isolation, err = g.env.isolation(f.iso)
+		return err
+	}
+}
+
+// finish carries out what the image has for containers on it, and writes the container's ID.
+func (f *fromFlags) finish(ctx context.Context, g *globals, s *builder.Store, c *builder.Container) error {
+	err := imagebuildah.Trigger(ctx, s, c, imagebuildah.Options{
+		Context: ".", Pull: f.o.Pull, Box: f.o.Sandbox, Out: g.err, Err: g.err, Quiet: f.quiet, Log: g.store.Log,
+	})
+	if err == nil && f.cidfile != "" {
+		if err = writeFile(f.cidfile, c.ID()); err != nil {
+			err = fmt.Errorf("writing container ID: %w", err)
+		}
+	}
+	return err
 }
 
 func first(texts ...string) string {

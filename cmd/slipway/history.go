@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -77,25 +76,4 @@ func historyTable(w io.Writer, rows []historyRow, noTrunc, noheading bool) error
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", when, by, sizeText(r.Size), r.Comment)
 	}
 	return tw.Flush()
-}
-
-func newUntagCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "untag [flags] IMAGE [NAME...]", Short: "Take names from an image, which stays", Args: atLeast(1, "an image must be specified"),
-		Long:    "Take names from an image, which stays: those given, or all it has.",
-		Example: "  untag app registry.example/app:1\n  untag app"}
-	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error { return s.Untag(args[0], args[1:]...) })
-	return cmd
-}
-
-// exactly is an argument check with a text of ours.
-func exactly(n int, complaint string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < n {
-			return errors.New(complaint)
-		}
-		if len(args) > n {
-			return errors.New("too many arguments specified")
-		}
-		return nil
-	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -46,20 +45,5 @@ func newInfoCmd(g *globals) *cobra.Command {
 		_, err = fmt.Fprintln(g.out)
 		return err
 	})
-	return cmd
-}
-
-func newVersionCmd(g *globals) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{Use: "version [flags]", Short: "Say which Slipway this is", Example: "  version --json", Args: cobra.NoArgs}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.RunE = func(*cobra.Command, []string) error {
-		text := version.Text()
-		if asJSON {
-			text = version.JSON()
-		}
-		_, err := io.WriteString(g.out, text)
-		return err
-	}
 	return cmd
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -121,38 +120,6 @@ func newManifestRmCmd(g *globals) *cobra.Command {
 	return cmd
 }
 
-// remove deletes images or lists and prints what went: names first, then IDs (cli.md §5).
-func (g *globals) remove(names []string, remove func(string) (builder.Removed, error)) error {
-	var deleted []string
-	var printed error
-	var failed []error
-	for _, name := range names {
-		r, err := remove(name)
-		printed = errors.Join(printed, lines(g.out, r.Untagged, func(n string) string { return "untagged: " + n }))
-		deleted = append(deleted, r.Deleted...)
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	if printed == nil {
-		printed = lines(g.out, deleted, func(id string) string { return id })
-	}
-	return errors.Join(g.list(failed), printed)
-}
-
-// list says several errors under a heading (exact.md, cli.md §10.5); one is left to be said like any other.
-func (g *globals) list(failed []error) error {
-	if len(failed) < 2 {
-		return errors.Join(failed...)
-	}
-	text := fmt.Sprintf("Error: %d errors occurred:\n", len(failed))
-	for _, err := range failed {
-		text += "\t* " + oneLine(err.Error()) + "\n"
-	}
-	_, err := io.WriteString(g.err, text)
-	return errors.Join(err, &silentError{125})
-}
-
 // entry prints what was changed in a list.
 func (g *globals) entry(x *builder.Index, d digest.Digest, err error) error {
 	if err != nil {
@@ -228,16 +195,6 @@ func insecureFlag(cmd *cobra.Command, r *builder.Registry) {
 	})
 	_ = fs.MarkHidden("insecure")
 	cmd.MarkFlagsMutuallyExclusive("insecure", "tls-verify")
-}
-
-// atLeast is an argument check with a text of ours.
-func atLeast(n int, complaint string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < n {
-			return errors.New(complaint)
-		}
-		return nil
-	}
 }
 
 // pairs reads k=v texts.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,53 +79,6 @@ func printMounts(w io.Writer, rows []mountRow, named int, asJSON bool) error {
 		}
 	}
 	return nil
-}
-
-// writeJSON prints a value with four blanks of indentation, a nil slice as null.
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "    ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-// each calls do for every name. All errors but the last are printed at once, the last one is returned.
-func (g *globals) each(names []string, do func(name string) error) error {
-	var last error
-	for _, name := range names {
-		if err := do(name); err != nil {
-			if last != nil {
-				fmt.Fprintln(g.err, oneLine(last.Error()))
-			}
-			last = err
-		}
-	}
-	return last
-}
-
-// allOrNamed checks the arguments of a command that takes names or --all: none of both and both are errors.
-func allOrNamed(all *bool, none, both string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		switch {
-		case *all && len(args) > 0:
-			return errors.New(both)
-		case !*all && len(args) == 0:
-			return errors.New(none)
-		}
-		return nil
-	}
-}
-
-// chosen returns the named containers, or with all every working container.
-func chosen(s *builder.Store, all bool, args []string) ([]string, error) {
-	if !all {
-		return args, nil
-	}
-	list, err := s.Containers(false)
-	for _, c := range list {
-		args = append(args, c.ID)
-	}
-	return args, err
 }
 
 func newUmountCmd(g *globals) *cobra.Command {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -155,7 +154,8 @@ type entry struct {
 	make  func(*globals) *cobra.Command
 }
 
-// entries lists the commands, each made by a function in a file of its name.
+// entries lists the commands, each made by a function in a file of its name, or of the command that it undoes (mount, save, tag, login) or
+// shares all with (copy).
 func entries() []entry {
 	return []entry{
 		{"history", images, newHistoryCmd},
@@ -220,19 +220,6 @@ func strict(c *cobra.Command) {
 		}
 		return args(cmd, list)
 	}
-}
-
-// oneLine keeps an error on one line, with no control characters of hostile input.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-			return ' '
-		case unicode.IsControl(r) && r != '\t':
-			return -1
-		}
-		return r
-	}, strings.TrimSpace(text))
 }
 
 // suggest adds commands of a similar name.
