@@ -13,17 +13,16 @@ import (
 
 // buildKitRows are builds beside `docker build` with BuildKit. Its CPU time is that of the client, of its daemons, and of all that these
 // started.
-func buildKitRows() []row {
-	build := func(prepare, flags string) string { return prepare + "\n$BUILD " + flags + " >/dev/null" }
-	return []row{
-		{"30 steps, cold; peer: BuildKit", 1, build(steps30, "--no-cache ctx30"), 0.35},
-		{"30 steps, cached; peer: BuildKit", 1, build(steps30, "ctx30"), 0.25},
-		{"200 MB context, unchanged; peer: BuildKit", 1, build(context200, "ctx200"), 0.4},
+func buildKitRows() []prepared {
+	return []prepared{
+		{row: row{"30 steps, cold; peer: BuildKit", 1, "$BUILD --no-cache ctx30 >/dev/null", 0.35}, before: steps30},
+		{row: row{"30 steps, cached; peer: BuildKit", 3, "$BUILD ctx30 >/dev/null", 0.25}, before: steps30},
+		{row: row{"200 MB context, unchanged; peer: BuildKit", 3, "$BUILD ctx200 >/dev/null", 0.4}, before: context200},
 	}
 }
 
 // measureBuildKit measures such rows; where no daemon can be started it says why and skips them.
-func measureBuildKit(rows []row, n int, ours *tool, h *harness.Harness) (results []result, err error) {
+func measureBuildKit(rows []prepared, n int, ours *tool, h *harness.Harness) (results []result, err error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -31,39 +32,30 @@ func (t *tool) run(script string, repeat int) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	var output bytes.Buffer
-	r, w, err := os.Pipe()
-	if err != nil {
-		return cost{}, err
-	}
-	defer r.Close()
+	var output, used bytes.Buffer
 	cmd := exec.Command("/proc/self/exe", launcher, script)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = t.dir, t.env, &output, &output, []*os.File{w}
-	start := time.Now()
-	err = cmd.Run()
-	wall := time.Since(start).Seconds()
-	w.Close()
-	if err != nil {
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = t.dir, t.env, &used, &output
+	if err := cmd.Run(); err != nil {
 		return cost{}, fmt.Errorf("%w\n%s", err, output.String())
 	}
-	var peak int64
-	if _, err := fmt.Fscan(r, &peak); err != nil {
-		return cost{}, fmt.Errorf("reading the peak of memory: %w", err)
+	var c launched
+	if err := json.Unmarshal(used.Bytes(), &c); err != nil {
+		return cost{}, fmt.Errorf("reading what a script used: %w", err)
 	}
 	after, err := t.background()
 	if err != nil {
 		return cost{}, err
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	seconds := func(v syscall.Timeval) float64 { return float64(v.Sec) + float64(v.Usec)/1e6 }
 	times := float64(repeat)
 	return cost{
-		cpu:     (seconds(usage.Utime) + seconds(usage.Stime) + after - before) / times,
-		wall:    wall / times,
-		memory:  float64(peak) / 1024,
-		written: float64(usage.Oublock) * 512 / 1e6 / times,
+		cpu:     (seconds(c.Usage.Utime) + seconds(c.Usage.Stime) + after - before) / times,
+		wall:    c.Wall.Seconds() / times,
+		memory:  float64(c.Usage.Maxrss) / 1024,
+		written: float64(c.Usage.Oublock) * 512 / 1e6 / times,
 	}, nil
 }
+
+func seconds(v syscall.Timeval) float64 { return float64(v.Sec) + float64(v.Usec)/1e6 }
 
 // background is the CPU time that the tool's daemons have used, in seconds.
 func (t *tool) background() (float64, error) {
@@ -74,21 +66,32 @@ func (t *tool) background() (float64, error) {
 	return used.Seconds(), err
 }
 
-// launcher is the first argument of a bench that only starts a script. The kernel counts the size of who starts a program as the program's own
-// peak, and the bench itself is large.
+// launcher is the first argument of a bench that only starts a script: the kernel counts the size of who starts a program as the program's own
+// peak, and the bench itself is large. What the launcher itself costs is not counted.
 const launcher = "start-script"
 
-// launch runs a script and writes the peak memory of its largest process, in kB, to descriptor 3.
+// launched is what a script and all its descendants used.
+type launched struct {
+	Usage *syscall.Rusage
+	Wall  time.Duration
+}
+
+// launch runs a script, whose output all goes to standard error, and prints what it used.
 func launch(script string) int {
 	cmd := exec.Command("sh", "-ec", script)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	start := time.Now()
 	err := cmd.Run()
-	if cmd.ProcessState == nil {
+	used := launched{Wall: time.Since(start)}
+	if err == nil {
+		used.Usage = cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		err = json.NewEncoder(os.Stdout).Encode(used)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Fprintln(os.NewFile(3, "peak"), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
-	return cmd.ProcessState.ExitCode()
+	return 0
 }
 
 // A result is a row with the smallest costs of both tools.

@@ -24,8 +24,8 @@ func oneIDRows() []row {
 }
 
 // selected are the rows whose names contain text.
-func selected(rows []row, text string) []row {
-	return slices.DeleteFunc(rows, func(r row) bool { return !strings.Contains(r.name, text) })
+func selected[R operation](rows []R, text string) []R {
+	return slices.DeleteFunc(rows, func(r R) bool { return !strings.Contains(r.title(), text) })
 }
 
 const oneIDDockerfile = `FROM debian-base
