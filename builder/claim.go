@@ -62,7 +62,7 @@ func (c *claim) add(l layer.Claimed) error {
 func appendLine(file, line string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return fmt.Errorf("claiming a layer: %w", err)
+		return err
 	}
 	_, err = f.WriteString(line + "\n")
 	return errors.Join(err, f.Close())

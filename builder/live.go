@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
-// Internal layers (workspaces), scratch directories and claims of layers carry a file in <root>/slipway/live that is locked for as long as their
+// Internal layers (workspaces), scratch directories, claims of layers and processes that make layers carry a file in <root>/slipway/live that is locked for as long as their
 // maker lives. A lock, not a process number: stores are shared between pods, process numbers are not
 // (decisions.md §1.3).
 
@@ -72,6 +72,9 @@ func (s *Store) sweepMarks(which func(name string) bool) error {
 func (s *Store) deleteDead(dir, name string) error {
 	if strings.HasPrefix(name, scratchPrefix) {
 		return s.removeScratch(filepath.Join(dir, name))
+	}
+	if strings.HasPrefix(name, stagingMarks) {
+		return sweepStaging(filepath.Join(dir, name))
 	}
 	if isClaim(name) {
 		return s.sweepClaim(filepath.Join(dir, name))

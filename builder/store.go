@@ -30,8 +30,9 @@ type Store struct {
 	own rootfs.Ownership
 	ids *idmap.IDs // the default maps of new containers, nil for none
 
-	auth pipedFiles
-	conf func() (*hostconf.Conf, error) // the host's containers.conf, read once
+	auth    pipedFiles
+	staging stagingMark
+	conf    func() (*hostconf.Conf, error) // the host's containers.conf, read once
 }
 
 // Open opens or creates the storage that o describes. Without any configuration file the storage is
@@ -200,7 +201,7 @@ func (s *Store) setTempDir() error {
 func (s *Store) Close() error {
 	s.keepReserve()
 	s.st.Free()
-	return nil
+	return s.staging.end()
 }
 
 // GraphRoot is the directory of the storage.

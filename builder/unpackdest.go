@@ -179,7 +179,7 @@ func (d *unpackDest) again(ctx context.Context, diffID digest.Digest) (*layer.St
 	if err != nil {
 		return nil, err
 	}
-	l, err := layer.Unpack(ctx, d.s.st, diff, d.s.own)
+	l, err := layer.Unpack(ctx, d.s.st, diff, d.s.own, d.s.noteStaging)
 	if cerr := diff.Close(); err == nil && cerr != nil {
 		return nil, errors.Join(cerr, l.Drop())
 	}
@@ -280,7 +280,7 @@ func (d *unpackDest) unpack(ctx context.Context, blob io.Reader) (*layer.Staged,
 		return nil, err
 	}
 	defer plain.Close()
-	l, err := layer.Unpack(ctx, d.s.st, plain, d.s.own)
+	l, err := layer.Unpack(ctx, d.s.st, plain, d.s.own, d.s.noteStaging)
 	if err != nil {
 		return nil, err
 	}

@@ -246,7 +246,7 @@ func (w *Workspace) Discard() error {
 
 // layerOptions are those that an output's reproducibility settings mean for a layer (containers.md §11.5).
 func (s *Store) layerOptions(o Output) layer.Options {
-	lo := layer.Options{Epoch: o.Timestamp, Ownership: s.own, TempDir: s.o.TempDir}
+	lo := layer.Options{Epoch: o.Timestamp, Ownership: s.own, TempDir: s.o.TempDir, Stage: s.noteStaging}
 	if o.Rewrite && o.Timestamp == nil {
 		lo.Clamp = o.Epoch
 	}

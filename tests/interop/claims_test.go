@@ -128,6 +128,56 @@ func TestCommitKilledBeforeImage(t *testing.T) {
 	check(t, s)
 }
 
+// TestKilledWhileStaging: the directory in which a layer comes to be goes with the next command when a commit is killed, and the container
+// has all its files.
+func TestKilledWhileStaging(t *testing.T) {
+	t.Parallel()
+	harness.Need(t, "root")
+	for _, flags := range [][]string{nil, {"--rm"}} {
+		s := shared.NewStore(t)
+		c := s.Slipway("from", "scratch")
+		write(t, s, "file", "content")
+		s.Slipway("copy", "-q", c, "file", "/file")
+		lock, err := flock.Acquire(filepath.Join(s.Root, "slipway/layers.lock"), flock.Exclusive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := s.Command(append(append([]string{s.Bin, "commit", "-q"}, flags...), c, "image")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		staging := func() []string {
+			dirs, _ := filepath.Glob(s.Root + "/overlay/staging/*")
+			return dirs
+		}
+		until(t, "the directory is noted", func() bool {
+			marks, _ := filepath.Glob(s.Root + "/slipway/live/staging-*")
+			text, err := os.ReadFile(strings.Join(marks, ""))
+			return err == nil && strings.HasSuffix(string(text), "\n")
+		})
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if len(staging()) != 1 {
+			t.Fatalf("the killed commit left %v: this test shows nothing", staging())
+		}
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.Slipway("images")
+		if left := staging(); len(left) > 0 {
+			t.Errorf("left by a killed commit %v: %v", flags, left)
+		}
+		s.Slipway("commit", "-q", "--rm", c, "image")
+		c = s.Slipway("from", "image")
+		text, err := os.ReadFile(filepath.Join(s.Slipway("mount", c), "file"))
+		if err != nil || string(text) != "content" {
+			t.Errorf("the container had %q, %v", text, err)
+		}
+	}
+}
+
 // gated is a registry that answers requests whose path ends with a text only after open has been closed.
 type gated struct {
 	host string

@@ -73,7 +73,7 @@ func TestKilled(t *testing.T) {
 		t.Errorf("temporary files left: %v %v", left, err)
 	}
 	s.Slipway("prune") // what killed pulls have got stays for the next until then
-	for _, pattern := range []string{s.Root + "/slipway/live/*", s.Dir + "/slipway-tmp-*"} {
+	for _, pattern := range []string{s.Root + "/slipway/live/*", s.Root + "/overlay/staging/*/dir", s.Dir + "/slipway-tmp-*"} {
 		left, err := filepath.Glob(pattern)
 		if err != nil || len(left) > 0 {
 			t.Errorf("left of operations: %v %v", left, err)

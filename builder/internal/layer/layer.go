@@ -39,6 +39,9 @@ type Options struct {
 	Move bool
 	// Claim is told of the layer before it is made, or taken as it is there, while nobody else makes or removes layers. nil is told nothing.
 	Claim func(Claimed) error
+	// Stage is told of the directory of storage's in which the layer comes to be, before anything is in it: who is killed leaves it
+	// there. nil is told nothing.
+	Stage func(Staging) error
 	// AllowEmpty stores a layer even when nothing was changed.
 	AllowEmpty bool
 	// Ownership is how owners are kept on disk.
@@ -56,6 +59,13 @@ type Claimed struct {
 	// There says that it is in storage already.
 	There bool
 	// Moved says that it gets the very files of the writable layer: with it all that was changed would be lost.
+	Moved bool
+}
+
+// Staging is a directory in which a layer comes to be.
+type Staging struct {
+	Dir string
+	// Moved says that it gets the very files of a container: while any are in it, it is not to be removed.
 	Moved bool
 }
 

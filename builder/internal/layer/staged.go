@@ -82,6 +82,9 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 	if o != nil && o.Format != drivers.DifferOutputFormatDir {
 		return out, errNotPlain
 	}
+	if err := noteStaging(d.t.o.Stage, dest, d.t.o.Move); err != nil {
+		return out, err
+	}
 	src, err := openDir(d.dir)
 	if err != nil {
 		return out, err
@@ -95,7 +98,16 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 	if err := d.chooseDisk(src, to); err != nil {
 		return out, err
 	}
-	meta, err := unlinked(filepath.Dir(dest))
+	made := to
+	if d.t.o.Move {
+		made = src
+	}
+	return d.record(src, made, filepath.Dir(dest))
+}
+
+// record reads the changes in src and tells storage of the directory they are made into. temp is for a temporary file.
+func (d *differ) record(src, made *os.File, temp string) (out drivers.DriverWithDifferOutput, err error) {
+	meta, err := unlinked(temp)
 	if err != nil {
 		return out, err
 	}
@@ -103,14 +115,17 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 	err = d.walk.run(src)
 	diffID, cerr := d.walk.w.close()
 	if err = errors.Join(err, cerr); err != nil {
-		meta.Close()
-		return out, err
-	}
-	made := to
-	if d.t.o.Move {
-		made = src
+		return out, errors.Join(err, meta.Close())
 	}
 	return d.describe(made, diffID, meta)
+}
+
+// noteStaging tells note of the directory of the one that storage gives to be filled.
+func noteStaging(note func(Staging) error, dest string, moved bool) error {
+	if note == nil {
+		return nil
+	}
+	return note(Staging{Dir: filepath.Dir(dest), Moved: moved})
 }
 
 // chooseDisk says how the staging directory gets its content. One on another file system is filled by copying.

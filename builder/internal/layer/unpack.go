@@ -34,7 +34,7 @@ func Unpackable(st storage.Store) bool {
 }
 
 // A Staged is a layer that is unpacked beside storage's layers, and none of them yet: nobody sees it. Store makes it one, Drop
-// removes it. What a killed process leaves storage removes when it is opened next.
+// removes it.
 type Staged struct {
 	DiffID digest.Digest
 	st     storage.Store
@@ -45,9 +45,9 @@ type Staged struct {
 
 // Unpack reads a layer's tar, uncompressed, once: it is hashed, unpacked, and recorded so that storage can write it again byte for
 // byte. r is read ahead by another goroutine, so that it may decompress beside that; it ends by itself
-// only if r is read to its end, else with r's next read. The storage must be Unpackable.
-func Unpack(ctx context.Context, st storage.Store, r io.Reader, own rootfs.Ownership) (*Staged, error) {
-	d := &unpacker{ctx: ctx, own: own, sum: sha256.New(), uids: ids{}, gids: ids{}, r: readAhead(r)}
+// only if r is read to its end, else with r's next read. The storage must be Unpackable. stage is as in [Options].
+func Unpack(ctx context.Context, st storage.Store, r io.Reader, own rootfs.Ownership, stage func(Staging) error) (*Staged, error) {
+	d := &unpacker{ctx: ctx, own: own, stage: stage, sum: sha256.New(), uids: ids{}, gids: ids{}, r: readAhead(r)}
 	defer d.r.stop()
 	out, err := st.PrepareStagedLayer(nil, d)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Staged) Store(parent string, blob digest.Digest, claim func(Claimed) er
 	t := &task{st: s.st, parent: parent, o: Options{Claim: claim}}
 	id := ID(parent, s.DiffID)
 	if !s.rooted && parent != "" {
-		if err := s.inheritRoot(parent); err != nil {
+		if err := inheritRoot(s.st, s.own, s.out, parent); err != nil {
 			return "", errors.Join(err, s.Drop())
 		}
 	}
@@ -85,9 +85,9 @@ func (s *Staged) Store(parent string, blob digest.Digest, claim func(Claimed) er
 // Drop removes what was unpacked.
 func (s *Staged) Drop() error { return s.st.CleanupStagedLayer(s.out) }
 
-// inheritRoot gives the root directory the owner and mode it has in the layer below, as storage does when it unpacks.
-func (s *Staged) inheritRoot(parent string) error {
-	d, err := s.st.GraphDriver()
+// inheritRoot gives the root directory of what is staged the owner and mode it has in the layer below, as storage does when it unpacks.
+func inheritRoot(st storage.Store, own rootfs.Ownership, out *drivers.DriverWithDifferOutput, parent string) error {
+	d, err := st.GraphDriver()
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (s *Staged) inheritRoot(parent string) error {
 	if err != nil {
 		return err
 	}
-	from, err := rootfs.Open(below, s.own)
+	from, err := rootfs.Open(below, own)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (s *Staged) inheritRoot(parent string) error {
 	if err != nil {
 		return err
 	}
-	to, err := rootfs.Open(s.out.Target, s.own)
+	to, err := rootfs.Open(out.Target, own)
 	if err != nil {
 		return err
 	}
@@ -118,12 +118,12 @@ func (s *Staged) inheritRoot(parent string) error {
 	if err := errors.Join(at.Chown(info.UID, info.GID), at.Chmod(info.Mode&0o7777)); err != nil {
 		return err
 	}
-	st, err := os.Stat(s.out.Target)
+	root, err := os.Stat(out.Target)
 	if err != nil {
 		return err
 	}
-	mode := st.Mode()
-	s.out.RootDirMode = &mode
+	mode := root.Mode()
+	out.RootDirMode = &mode
 	return nil
 }
 
@@ -131,6 +131,7 @@ func (s *Staged) inheritRoot(parent string) error {
 type unpacker struct {
 	ctx        context.Context //nolint:containedctx // lives as long as one call
 	own        rootfs.Ownership
+	stage      func(Staging) error
 	r          *ahead
 	sum        hash.Hash
 	size       int64
@@ -151,6 +152,9 @@ func (d *unpacker) Write(p []byte) (int, error) {
 func (d *unpacker) ApplyDiff(dest string, to *archive.TarOptions, o *drivers.DifferOptions) (out drivers.DriverWithDifferOutput, err error) {
 	if o != nil && o.Format != drivers.DifferOutputFormatDir || to.ForceMask != nil {
 		return out, errNotPlain
+	}
+	if err := noteStaging(d.stage, dest, false); err != nil {
+		return out, err
 	}
 	root, err := rootfs.Open(dest, d.own)
 	if err != nil {

@@ -44,7 +44,7 @@ func TestUnpack(t *testing.T) {
 	data := archived(t)
 	blob := digest.FromString("compressed")
 	unpacked := func(parent string) string {
-		l, err := Unpack(context.Background(), st, bytes.NewReader(data), rootfs.Apply)
+		l, err := Unpack(context.Background(), st, bytes.NewReader(data), rootfs.Apply, nil)
 		must(t, err)
 		if want := digest.FromBytes(data); l.DiffID != want {
 			t.Errorf("diffID %s, want %s", l.DiffID, want)
@@ -85,12 +85,12 @@ func TestUnpackDamaged(t *testing.T) {
 		"cut off":  bytes.NewReader(data[:700]),
 		"a reader": io.MultiReader(bytes.NewReader(data[:1024]), failing{}),
 	} {
-		if l, err := Unpack(context.Background(), st, r, rootfs.Apply); err == nil {
+		if l, err := Unpack(context.Background(), st, r, rootfs.Apply, nil); err == nil {
 			t.Errorf("%s: no error", name)
 			must(t, l.Drop())
 		}
 	}
-	l, err := Unpack(context.Background(), st, bytes.NewReader(data), rootfs.Apply)
+	l, err := Unpack(context.Background(), st, bytes.NewReader(data), rootfs.Apply, nil)
 	must(t, err, l.Drop())
 	noStaging(t, st)
 	checkStore(t, st)
@@ -103,7 +103,7 @@ func (failing) Read([]byte) (int, error) { return 0, unix.EIO }
 // A file that somebody has exchanged in storage is not read as something else, nor is a device or FIFO opened in its place.
 func TestOpenTarExchanged(t *testing.T) {
 	st := openStore(t, "overlay")
-	l, err := Unpack(context.Background(), st, bytes.NewReader(archived(t)), rootfs.Apply)
+	l, err := Unpack(context.Background(), st, bytes.NewReader(archived(t)), rootfs.Apply, nil)
 	must(t, err)
 	id, err := l.Store("", digest.FromString("compressed"), nil)
 	must(t, err)
