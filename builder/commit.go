@@ -269,6 +269,7 @@ func (s *Store) WriteImage(_ context.Context, cfg *config.Image, top string, nam
 	described := make([]manifest.Layer, len(layers))
 	for i, l := range layers {
 		described[i] = manifest.Layer{DiffID: l.DiffID, Size: l.Size}
+		s.made.Delete(l.ID) // whoever removes the image would remove it
 	}
 	cfg = cfg.Clone()
 	blobs, err := s.imageBlobs(cfg, described, o)

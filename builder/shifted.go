@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/selinux/go-selinux/label"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/internal/idmap"
 	"github.com/slipway-build/slipway/internal/userns"
@@ -98,7 +99,7 @@ func (w *Workspace) shiftedOverlay(d drivers.Driver, sh *shifter) (tree *os.File
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(at, unix.MNT_DETACH)) }()
 	layers := layerDirs{home: home, at: at}
-	defer layers.close()
+	defer func() { layers.Close() }()
 	data, err := layers.options(dirs, none)
 	if err != nil {
 		return nil, err
@@ -131,16 +132,10 @@ func (s *shifter) attach(dir, at string) error {
 }
 
 // layerDirs opens directories of layers, which the driver has below home, where they are mounted with other owners. They stay open until overlay has
-// them: by descriptor their names are short, and mount(2) takes one page.
+// them.
 type layerDirs struct {
+	layer.Numbered
 	home, at string
-	open     []*os.File
-}
-
-func (l *layerDirs) close() {
-	for _, f := range l.open {
-		f.Close()
-	}
 }
 
 func (l *layerDirs) dir(name string) (string, error) {
@@ -148,12 +143,7 @@ func (l *layerDirs) dir(name string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("layer %s is in another store: %w", name, errNotShifted)
 	}
-	f, err := os.OpenFile(filepath.Join(l.at, rel), unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return "", err
-	}
-	l.open = append(l.open, f)
-	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
+	return l.Open(filepath.Join(l.at, rel))
 }
 
 // options are overlay's for the directories that the driver names. With nothing below, none is: an empty directory.

@@ -95,6 +95,9 @@ func removeStaging(d layer.Staging) error {
 			return fmt.Errorf("keeping a container's files: %w", err)
 		}
 	}
+	if err := unix.Unmount(filepath.Join(d.Dir, "merged"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmounting what a dead command left: %w", err)
+	}
 	return rootfs.RemoveTree(d.Dir)
 }
 

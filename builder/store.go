@@ -32,6 +32,7 @@ type Store struct {
 
 	auth    pipedFiles
 	staging stagingMark
+	made    sync.Map                       // by ID: layers of steps that this process has made and that no image stands on
 	conf    func() (*hostconf.Conf, error) // the host's containers.conf, read once
 }
 

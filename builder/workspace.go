@@ -22,8 +22,9 @@ import (
 // It is for one goroutine at a time.
 type Workspace struct {
 	s     *Store
-	layer string // the writable layer
-	mount string // what storage mounts: the layer, or the container that owns it
+	layer string       // the writable layer
+	mount string       // what storage mounts: the layer, or the container that owns it
+	fresh *layer.Fresh // the layer instead, where storage need not know of it
 	cfg   *config.Image
 	about about
 	o     WorkspaceOptions
@@ -46,6 +47,9 @@ type about struct{ name, id, image, imageID, mountLabel, processLabel, mountsFil
 
 // NewWorkspace makes a workspace over a sealed layer ("" for an empty root). The caller seals or discards it.
 func (s *Store) NewWorkspace(ctx context.Context, parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {
+	if w, err := s.freshWorkspace(parent, cfg, o); !errors.Is(err, layer.ErrNotFresh) {
+		return w, err
+	}
 	id := newID()
 	alive, err := s.live(id)
 	if err != nil {
@@ -79,6 +83,25 @@ func (s *Store) NewWorkspace(ctx context.Context, parent string, cfg *config.Ima
 	return w, nil
 }
 
+// freshWorkspace makes one that storage does not know of. A layer in storage keeps others from removing those below it; without one the parent has to
+// be a layer that nobody else knows of.
+func (s *Store) freshWorkspace(parent string, cfg *config.Image, o WorkspaceOptions) (*Workspace, error) {
+	ids, err := o.Users.maps()
+	if err != nil {
+		return nil, err
+	}
+	if _, own := s.made.Load(parent); !own || ids != nil {
+		return nil, layer.ErrNotFresh
+	}
+	fresh, err := layer.NewFresh(s.st, parent, s.own, s.noteStaging)
+	if err != nil {
+		return nil, fmt.Errorf("making a workspace: %w", err)
+	}
+	id := newID()
+	return &Workspace{s: s, layer: parent, fresh: fresh, cfg: cfg.Clone(), o: o, ownUsers: o.Users.Namespace == "private",
+		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}, nil
+}
+
 // Config returns a copy of the configuration.
 func (w *Workspace) Config() *config.Image { return w.cfg.Clone() }
 
@@ -96,6 +119,9 @@ func (w *Workspace) Configure(changes ...config.Change) error {
 
 // mounted calls f with the mount point of the root file system.
 func (w *Workspace) mounted(f func(dir string) error) (err error) {
+	if w.fresh != nil {
+		return w.mountedFresh(f)
+	}
 	dir, err := w.s.st.Mount(w.mount, w.about.mountLabel)
 	if err != nil {
 		return fmt.Errorf("mounting %s: %w", w.mount, translate(err))
@@ -109,6 +135,15 @@ func (w *Workspace) mounted(f func(dir string) error) (err error) {
 	if err := w.ownRoot(dir); err != nil {
 		return err
 	}
+	return f(dir)
+}
+
+func (w *Workspace) mountedFresh(f func(dir string) error) (err error) {
+	dir, err := w.fresh.Mount(w.about.mountLabel)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.fresh.Unmount()) }()
 	return f(dir)
 }
 
@@ -169,12 +204,16 @@ func (w *Workspace) Mkdir(_ context.Context, dir string) error {
 // The layer is there even if nothing was changed. If an equal layer exists that one is returned, with the
 // key added to it.
 func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Layer, error) {
+	lo := w.s.stepOptions(key, o.Output)
+	lo.Move = true
+	if w.fresh != nil {
+		res, err := w.fresh.Commit(ctx, lo)
+		return w.sealed(res, err)
+	}
 	rec, err := w.s.st.Layer(w.layer)
 	if err != nil {
 		return nil, err
 	}
-	lo := w.s.stepOptions(key, o.Output)
-	lo.Move = true
 	res, err := layer.Commit(ctx, w.s.st, w.layer, rec.Parent, lo)
 	return w.sealed(res, err)
 }
@@ -212,7 +251,12 @@ func (s *Store) Restack(ctx context.Context, l *Layer, key, parent string) (*Lay
 func (s *Store) stepOptions(key string, o Output) layer.Options {
 	lo := s.layerOptions(o)
 	lo.AllowEmpty = true
-	lo.Claim = func(l layer.Claimed) error { return s.noteMade(l.ID) }
+	lo.Claim = func(l layer.Claimed) error {
+		if !l.There {
+			s.made.Store(l.ID, nil)
+		}
+		return s.noteMade(l.ID)
+	}
 	if key != "" {
 		lo.Names = []string{layerName(key)}
 	}
@@ -232,6 +276,9 @@ func (w *Workspace) sealed(res layer.Result, err error) (*Layer, error) {
 
 // Discard deletes the workspace. It may be called more than once.
 func (w *Workspace) Discard() error {
+	if w.fresh != nil {
+		return w.fresh.Discard()
+	}
 	if w.alive == nil {
 		return nil
 	}

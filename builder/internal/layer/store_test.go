@@ -37,14 +37,14 @@ func TestMain(m *testing.M) {
 }
 
 // openStore opens an empty store of its own.
-func openStore(t testing.TB, driver string) storage.Store {
+func openStore(t testing.TB, driver string, options ...string) storage.Store {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: storage mounts and makes devices")
 	}
 	dir := t.TempDir()
 	st, err := storage.GetStore(storage.StoreOptions{
-		GraphRoot: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), GraphDriverName: driver,
+		GraphRoot: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), GraphDriverName: driver, GraphDriverOptions: options,
 	})
 	if err != nil {
 		if driver == "overlay" {

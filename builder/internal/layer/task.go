@@ -111,20 +111,23 @@ func ranges(list []idtools.IDMap) (m idmap.Map) {
 
 // mount calls f with the mount point of rw and a walker over the layer below ("" for none), both whole trees.
 func (t *task) mount(m mode, below string, f func(dir string, w *walker) error) error {
-	return t.mounted(t.shown(), func(dir string) error {
-		if below == "" {
-			return f(dir, t.walker(m, nil))
-		}
-		l, err := t.st.Layer(below)
-		if err != nil {
-			return fmt.Errorf("reading layer %s: %w", below, err)
-		}
-		return t.mounted(below, func(low string) error {
-			w := t.walker(m, []string{low})
-			w.below.r = t.reader(l)
-			w.copied = !slices.Equal(l.UIDMap, t.rw.UIDMap) || !slices.Equal(l.GIDMap, t.rw.GIDMap)
-			return f(dir, w)
-		})
+	return t.mounted(t.shown(), func(dir string) error { return t.over(m, below, dir, f) })
+}
+
+// over is mount for a tree that is mounted at dir.
+func (t *task) over(m mode, below, dir string, f func(dir string, w *walker) error) error {
+	if below == "" {
+		return f(dir, t.walker(m, nil))
+	}
+	l, err := t.st.Layer(below)
+	if err != nil {
+		return fmt.Errorf("reading layer %s: %w", below, err)
+	}
+	return t.mounted(below, func(low string) error {
+		w := t.walker(m, []string{low})
+		w.below.r = t.reader(l)
+		w.copied = !slices.Equal(l.UIDMap, t.rw.UIDMap) || !slices.Equal(l.GIDMap, t.rw.GIDMap)
+		return f(dir, w)
 	})
 }
 
