@@ -90,7 +90,7 @@ func (s *Store) freshWorkspace(parent string, cfg *config.Image, o WorkspaceOpti
 	if err != nil {
 		return nil, err
 	}
-	if _, own := s.made.Load(parent); !own || ids != nil {
+	if _, own := s.made.Load(parent); !own && parent != "" || ids != nil {
 		return nil, layer.ErrNotFresh
 	}
 	fresh, err := layer.NewFresh(s.st, parent, s.own, s.noteStaging)

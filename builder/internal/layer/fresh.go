@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage"
@@ -34,7 +35,7 @@ var ErrNotFresh = errors.New("storage does not take a directory that was mounted
 // maxLowers is how many layers below fit into the page that mount(2) takes, with a label.
 const maxLowers = 200
 
-// NewFresh begins a layer over parent, which is one. The caller discards it in the end, also when it was committed. stage is as in [Options].
+// NewFresh begins a layer over parent ("" for none). The caller discards it in the end, also when it was committed. stage is as in [Options].
 func NewFresh(st storage.Store, parent string, own rootfs.Ownership, stage func(Staging) error) (*Fresh, error) {
 	d, err := st.GraphDriver()
 	if err != nil {
@@ -44,11 +45,10 @@ func NewFresh(st storage.Store, parent string, own rootfs.Ownership, stage func(
 		return nil, ErrNotFresh
 	}
 	t := &task{st: st, rw: &storage.Layer{Parent: parent}, parent: parent, staged: true, o: Options{Ownership: own}}
-	below, lower, err := directories(d, parent)
-	if err != nil {
+	if t.lower, err = below(d, parent); err != nil {
 		return nil, err
 	}
-	if t.lower = append([]string{below}, lower...); len(t.lower) > maxLowers || composed(t.lower) {
+	if len(t.lower) > maxLowers || composed(t.lower) {
 		return nil, ErrNotFresh
 	}
 	f := &Fresh{t: t}
@@ -79,7 +79,17 @@ func (v vacant) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.DifferO
 // prepare makes what is mounted with and on.
 func (f *Fresh) prepare() error {
 	f.t.upper = f.staged.Target
-	return errors.Join(inheritRoot(f.t.st, f.t.o.Ownership, f.staged, f.t.parent), os.Mkdir(f.beside("work"), 0o700), os.Mkdir(f.beside("merged"), 0o700))
+	if f.t.parent != "" {
+		if err := inheritRoot(f.t.st, f.t.o.Ownership, f.staged, f.t.parent); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"work", "merged", "none"} {
+		if err := os.Mkdir(f.beside(name), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *Fresh) beside(name string) string { return filepath.Join(filepath.Dir(f.staged.Target), name) }
@@ -94,7 +104,7 @@ func (f *Fresh) Mount(mountLabel string) (string, error) {
 	var dirs Numbered
 	defer func() { dirs.Close() }()
 	var names []string
-	for _, dir := range append([]string{f.t.upper, f.beside("work")}, f.t.lower...) {
+	for _, dir := range slices.Concat([]string{f.t.upper, f.beside("work")}, f.lowers()) {
 		name, err := dirs.Open(dir)
 		if err != nil {
 			return "", err
@@ -110,6 +120,14 @@ func (f *Fresh) Mount(mountLabel string) (string, error) {
 	}
 	f.mounts++
 	return merged, nil
+}
+
+// lowers are the directories to mount over: overlay wants one.
+func (f *Fresh) lowers() []string {
+	if len(f.t.lower) == 0 {
+		return []string{f.beside("none")}
+	}
+	return f.t.lower
 }
 
 // Unmount undoes a Mount.

@@ -75,6 +75,22 @@ func TestFresh(t *testing.T) {
 	}
 }
 
+// TestFreshOverNothing: it may be the first layer.
+func TestFreshOverNothing(t *testing.T) {
+	st := openStore(t, "overlay")
+	rw, tree := work(t, st, "", baseTree)
+	want := mustCommit(t, st, rw, "", Options{Move: true})
+	must(t, st.DeleteLayer(rw), st.DeleteLayer(want.ID))
+	f := newFresh(t, st, "", nil)
+	sameTrees(t, change(t, f, baseTree), tree)
+	got, err := f.Commit(context.Background(), Options{})
+	must(t, err, f.Discard())
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	verify(t, st, "", got)
+}
+
 // TestFreshMounts: mounts are counted, and what was written stays from one to the next.
 func TestFreshMounts(t *testing.T) {
 	st := openStore(t, "overlay")

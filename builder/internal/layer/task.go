@@ -72,6 +72,15 @@ func directories(d drivers.Driver, id string) (upper string, lower []string, err
 	return dirs["UpperDir"], lower, nil
 }
 
+// below are the directories of what lies below a layer over parent, uppermost first.
+func below(d drivers.Driver, parent string) ([]string, error) {
+	if parent == "" {
+		return nil, nil
+	}
+	upper, lower, err := directories(d, parent)
+	return append([]string{upper}, lower...), err
+}
+
 func composed(dirs []string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool {
 		_, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data"))

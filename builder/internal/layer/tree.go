@@ -21,12 +21,10 @@ func Tree(ctx context.Context, st storage.Store, dir, parent string, o Options) 
 	if err != nil {
 		return Result{}, err
 	}
-	if t.staged = native(d); t.staged && parent != "" {
-		upper, lower, err := directories(d, parent)
-		if err != nil {
+	if t.staged = native(d); t.staged {
+		if t.lower, err = below(d, parent); err != nil {
 			return Result{}, err
 		}
-		t.lower = append([]string{upper}, lower...)
 		t.staged = !composed(t.lower)
 	}
 	if !t.staged {
