@@ -135,8 +135,8 @@ func label(e imagebuildah.Event) string {
 	} else if e.Stages > 1 {
 		parts = append(parts, fmt.Sprintf("stage-%d", e.Stage))
 	}
-	if e.Step > 0 {
-		parts = append(parts, fmt.Sprintf("%d/%d", e.Step, e.Steps))
+	if e.Steps > 0 { // FROM, and what its image adds behind it, is the first
+		parts = append(parts, fmt.Sprintf("%d/%d", max(e.Step, 1), e.Steps))
 	}
 	return "[" + strings.Join(parts, " ") + "]"
 }
@@ -210,9 +210,11 @@ func (t *tty) see(e imagebuildah.Event) {
 			a.print(e.Text)
 		}
 	case "cached":
+		delete(t.active, placeOf(e)) // it is not shown twice
 		t.draw(t.line(label(e)+" "+e.Text, "CACHED"))
 	case "done":
 		if e.Layer != "" {
+			delete(t.active, placeOf(e))
 			t.draw(t.line(label(e)+" "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
 		}
 	case "warning":
