@@ -39,7 +39,7 @@ func (c *copyDisk) enter(d *dir) error {
 func (c *copyDisk) leave(d *dir) error {
 	err := c.attributes(c.in(d), d.n)
 	if err == nil {
-		err = setTime(c.in(d), ".", d.n, c.o)
+		err = setTime(c.in(d), "", d.n, c.o)
 	}
 	if d.up != nil {
 		unix.Close(d.out)
@@ -75,17 +75,17 @@ func (c *copyDisk) cloned(n *node) (from, to int, err error) {
 	return c.file, -1, err
 }
 
-func (c *copyDisk) end(d *dir, name string, _ int, n *node) error {
+func (c *copyDisk) end(_ *dir, _ string, _ int, n *node) error {
 	if c.file < 0 {
 		return nil // could not be made
 	}
 	err := c.attributes(c.file, n)
+	if err == nil {
+		err = setTime(c.file, "", n, c.o)
+	}
 	unix.Close(c.file)
 	c.file = -1
-	if err != nil {
-		return err
-	}
-	return setTime(c.in(d), name, n, c.o)
+	return err
 }
 
 // attributes sets owner, permissions and extended attributes as they are on the container's disk, in an

@@ -43,11 +43,11 @@ type spentDisk struct {
 	o Options
 }
 
-func (s *spentDisk) end(d *dir, name string, src int, n *node) error {
+func (s *spentDisk) end(_ *dir, _ string, src int, n *node) error {
 	if err := stripAttrs(src, n); err != nil {
 		return err
 	}
-	return s.times(d.fd(), name, n)
+	return s.times(src, "", n)
 }
 
 func (s *spentDisk) special(d *dir, name string, n *node) error { return s.times(d.fd(), name, n) }
@@ -56,7 +56,7 @@ func (s *spentDisk) leave(d *dir) error {
 	if err := stripAttrs(d.fd(), d.n); err != nil {
 		return err
 	}
-	return s.times(d.fd(), ".", d.n)
+	return s.times(d.fd(), "", d.n)
 }
 
 // drop removes stubs, sockets and directories that were only copied up.
@@ -87,10 +87,10 @@ func stripAttrs(fd int, n *node) error {
 	return nil
 }
 
-// setTime gives a file the time that the tar says.
+// setTime gives a file the time that the tar says: that of the name in a directory, or with "" that of the open file itself.
 func setTime(fd int, name string, n *node, o Options) error {
 	t := unix.Timespec{Sec: o.seconds(n.st.Mtim.Sec)}
-	err := unix.UtimesNanoAt(fd, name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, t}, unix.AT_SYMLINK_NOFOLLOW)
+	err := unix.UtimesNanoAt(fd, name, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, t}, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return pathError("utimes", n.path, err)
 	}

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"bufio"
 	"encoding/base64"
 	"encoding/binary"
 	"io"
@@ -12,14 +11,14 @@ import (
 // padding in full, files by name and checksum, one JSON object a line. The format is that of
 // tar-split's tar/storage package; its own packer spends more time than all else here.
 type splitter struct {
-	w       *bufio.Writer
+	w       io.Writer
 	pending []byte // raw bytes since the last file
 	line    []byte
 	n       int
 }
 
 func newSplitter(w io.Writer) *splitter {
-	return &splitter{w: bufio.NewWriterSize(w, 16<<10)}
+	return &splitter{w: w}
 }
 
 // raw takes bytes of the tar that are no file's content.
@@ -48,10 +47,7 @@ func (s *splitter) file(name string, size int64, crc uint64) error {
 
 // close writes what is left, the end marker of the tar.
 func (s *splitter) close() error {
-	if err := s.segment(); err != nil {
-		return err
-	}
-	return s.w.Flush()
+	return s.segment()
 }
 
 func (s *splitter) segment() error {

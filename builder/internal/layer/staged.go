@@ -107,17 +107,17 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 
 // record reads the changes in src and tells storage of the directory they are made into. temp is for a temporary file.
 func (d *differ) record(src, made *os.File, temp string) (out drivers.DriverWithDifferOutput, err error) {
-	meta, err := unlinked(temp)
+	meta, err := newRecorder(temp)
 	if err != nil {
 		return out, err
 	}
 	d.walk.w = newWriter(nil, meta)
 	err = d.walk.run(src)
 	diffID, cerr := d.walk.w.close()
-	if err = errors.Join(err, cerr); err != nil {
-		return out, errors.Join(err, meta.Close())
+	if err = errors.Join(err, cerr, meta.end()); err != nil {
+		return out, errors.Join(err, meta.file.Close())
 	}
-	return d.describe(made, diffID, meta)
+	return d.describe(made, diffID, meta.file)
 }
 
 // noteStaging tells note of the directory of the one that storage gives to be filled.

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"archive/tar"
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -161,21 +160,21 @@ func (d *unpacker) ApplyDiff(dest string, to *archive.TarOptions, o *drivers.Dif
 		return out, err
 	}
 	defer root.Close()
-	meta, err := unlinked(filepath.Dir(dest))
+	meta, err := newRecorder(filepath.Dir(dest))
 	if err != nil {
 		return out, err
 	}
-	if err := d.unpack(root, meta, d.options(to)); err != nil {
-		return out, errors.Join(err, meta.Close())
+	if err := errors.Join(d.unpack(root, meta, d.options(to)), meta.end()); err != nil {
+		return out, errors.Join(err, meta.file.Close())
 	}
 	out = drivers.DriverWithDifferOutput{
 		Differ: d, Size: d.size, UIDs: d.uids.list(), GIDs: d.gids.list(),
-		UncompressedDigest: digest.NewDigest(digest.SHA256, d.sum), TarSplit: meta,
+		UncompressedDigest: digest.NewDigest(digest.SHA256, d.sum), TarSplit: meta.file,
 	}
 	if d.rooted {
 		st, err := os.Stat(dest)
 		if err != nil {
-			return out, errors.Join(err, meta.Close())
+			return out, errors.Join(err, meta.file.Close())
 		}
 		mode := st.Mode()
 		out.RootDirMode = &mode
@@ -206,9 +205,8 @@ func (d *unpacker) note(h *tar.Header) {
 }
 
 // unpack writes the files below root and the tar-split records to meta.
-func (d *unpacker) unpack(root *rootfs.Root, meta *os.File, o untar.Options) error {
-	records := bufio.NewWriterSize(meta, 64<<10)
-	r, err := asm.NewInputTarStream(io.TeeReader(d.r, d), tarsplit.NewJSONPacker(records), nil)
+func (d *unpacker) unpack(root *rootfs.Root, meta io.Writer, o untar.Options) error {
+	r, err := asm.NewInputTarStream(io.TeeReader(d.r, d), tarsplit.NewJSONPacker(meta), nil)
 	if err != nil {
 		return err
 	}
@@ -222,5 +220,5 @@ func (d *unpacker) unpack(root *rootfs.Root, meta *os.File, o untar.Options) err
 		}
 		return fmt.Errorf("unpacking layer: %w", err)
 	}
-	return records.Flush()
+	return nil
 }

@@ -38,6 +38,7 @@ type walker struct {
 	o     Options
 	stubs stubs
 	links map[inode]string // first names of files with several
+	last  node             // the regular file that is being written: there may be many
 	// copied says that storage has written the tree anew with other owners than the base's: times of directories are not the container's doing.
 	copied bool
 }
@@ -258,8 +259,9 @@ func (w *walker) begin(n *node, h *header) error {
 
 // file writes a regular file, or a device that is recorded in one.
 func (w *walker) file(d *dir, name string) error {
-	n := &node{path: d.child(name)}
-	src, err := open(d.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	w.last = node{path: d.child(name)}
+	n := &w.last
+	src, err := openSource(d.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return vanished(pathError("open", n.path, err))
 	}
@@ -325,7 +327,7 @@ func (w *walker) directory(up *dir, name string) error {
 	if len(d.n.path) > rootfs.MaxPath {
 		return pathError("open", d.n.path, unix.ENAMETOOLONG)
 	}
-	fd, err := open(up.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	fd, err := openSource(up.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return vanished(pathError("open", d.n.path, err))
 	}
