@@ -109,11 +109,7 @@ func (p *mounting) hostPath(m Mount) error {
 		return errors.Join(err, f.Close())
 	}
 	if m.Has("U") {
-		uid, gid, err := p.ids.Outside(int(p.user.UID), int(p.user.GID))
-		if err == nil {
-			err = chownTree(f, uid, gid)
-		}
-		if err != nil {
+		if err := p.giveUser(f, p.ids); err != nil {
 			return errors.Join(fmt.Errorf("changing the owner of %s: %w", name, err), f.Close())
 		}
 	}

@@ -44,44 +44,54 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 			return err
 		}
 	}
-	data := p.caches[c.key()]
-	if data == "" || m.Sharing == "private" { // a command does not wait for itself
-		lock, dir, err := c.open(ctx, seed)
-		if err != nil {
-			return err
-		}
-		p.undo = append(p.undo, lock.Close)
-		data = dir
-		p.caches[c.key()] = dir
+	data, err := p.held(ctx, c, seed)
+	if err != nil {
+		return err
 	}
+	return p.attachCache(c, data, first(source, "/"))
+}
+
+// held is the directory of a cache, which the command holds until it has ended. One that it holds already is the same one: a command does
+// not wait for itself.
+func (p *mounting) held(ctx context.Context, c cacheDir, seed *rootfs.Root) (string, error) {
+	if data := p.caches[c.key()]; data != "" && c.m.Sharing != "private" {
+		return data, nil
+	}
+	lock, data, err := c.open(ctx, seed)
+	if err != nil {
+		return "", err
+	}
+	p.undo = append(p.undo, lock.Close)
+	p.caches[c.key()] = data
+	return data, nil
+}
+
+// attachCache binds a path in the directory of a cache.
+func (p *mounting) attachCache(c cacheDir, data, source string) error {
 	root, err := rootfs.Open(data, p.w.s.own)
 	if err != nil {
 		return err
 	}
 	p.undo = append(p.undo, root.Close)
-	if p.o.CacheUsed != nil && !m.ReadOnly && c.ids == nil { // others could not read its owners
+	if p.o.CacheUsed != nil && !c.m.ReadOnly && c.ids == nil { // others could not read its owners
 		p.o.CacheUsed(c.mount())
 	}
-	f, err := pin(root, first(source, "/"), false)
+	f, err := pin(root, source, false)
 	if err != nil {
 		return err
 	}
-	if m.Has("U") {
-		uid, gid, err := c.ids.Outside(int(p.user.UID), int(p.user.GID))
-		if err == nil {
-			err = chownTree(f, uid, gid)
-		}
-		if err != nil {
+	if c.m.Has("U") {
+		if err := p.giveUser(f, c.ids); err != nil {
 			return errors.Join(fmt.Errorf("changing the owner of the cache: %w", err), f.Close())
 		}
 	}
-	if err := p.relabel(m, data); err != nil {
+	if err := p.relabel(c.m, data); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if c.ids != nil {
-		return p.attach(m, f)
+		return p.attach(c.m, f)
 	}
-	return p.attachOurs(m, f)
+	return p.attachOurs(c.m, f)
 }
 
 // origin identifies the initial content of a cache: another one makes another cache (dockerfile.md §5.5).

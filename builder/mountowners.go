@@ -64,6 +64,15 @@ func (p *mounting) relabel(m Mount, name string) error {
 	return label.Relabel(name, p.w.about.mountLabel, m.Has("z"))
 }
 
+// giveUser gives a tree to the command's user, whose ids mean what ids say.
+func (p *mounting) giveUser(f *os.File, ids *idmap.IDs) error {
+	uid, gid, err := ids.Outside(int(p.user.UID), int(p.user.GID))
+	if err != nil {
+		return err
+	}
+	return chownTree(f, uid, gid)
+}
+
 // chownTree changes the owner of a tree, or a file, through descriptors.
 func chownTree(f *os.File, uid, gid int) error {
 	st, err := f.Stat()

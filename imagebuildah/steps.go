@@ -29,28 +29,11 @@ import (
 // run is RUN.
 func (st *stage) run(ctx context.Context, c *plan.Run) error {
 	o := builder.RunOptions{Env: st.runEnv(), Stdio: builder.Stdio{In: st.b.o.Stdin, Out: st.out(), Err: st.err()}}
-	switch instructions.GetNetwork(c.RunCommand) {
-	case instructions.NetworkNone:
-		o.Sandbox.Namespaces.Network = "none"
-	case instructions.NetworkHost:
-		o.Sandbox.Namespaces.Network = "host"
-	}
-	box := append(sandboxTexts(st.b.o.Box), "network="+string(o.Sandbox.Namespaces.Network))
-	if name := st.b.o.Args[argHostname]; name != "" {
-		box = append(box, "hostname="+name)
-	}
-	if insecure(c) {
-		o.Sandbox.Security.Insecure = true
-		box = append(box, allowInsecure)
-	}
-	devices, err := st.devices(c)
-	if err != nil {
+	var box []string
+	var err error
+	if o.Sandbox, box, err = st.sandbox(c); err != nil {
 		return err
 	}
-	for _, d := range devices {
-		box = append(box, "device="+d)
-	}
-	o.Sandbox.Devices = devices
 	mounts, content, untouched, err := st.mounts(ctx, c, &o)
 	if err != nil {
 		return err
@@ -120,6 +103,31 @@ func (st *stage) visible() []string {
 	env := slices.Clone(st.scope.Env)
 	slices.Sort(env)
 	return env
+}
+
+// sandbox is what a RUN's own flags say of how it runs, and the texts that stand for that, and for the build's, in its key.
+func (st *stage) sandbox(c *plan.Run) (box builder.Sandbox, texts []string, err error) {
+	switch instructions.GetNetwork(c.RunCommand) {
+	case instructions.NetworkNone:
+		box.Namespaces.Network = "none"
+	case instructions.NetworkHost:
+		box.Namespaces.Network = "host"
+	}
+	texts = append(sandboxTexts(st.b.o.Box), "network="+string(box.Namespaces.Network))
+	if name := st.b.o.Args[argHostname]; name != "" {
+		texts = append(texts, "hostname="+name)
+	}
+	if insecure(c) {
+		box.Security.Insecure = true
+		texts = append(texts, allowInsecure)
+	}
+	if box.Devices, err = st.devices(c); err != nil {
+		return box, nil, err
+	}
+	for _, d := range box.Devices {
+		texts = append(texts, "device="+d)
+	}
+	return box, texts, nil
 }
 
 // runEnv is the environment of RUN: the scope's, and the proxies given as build arguments, in both spellings of their names

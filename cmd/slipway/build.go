@@ -154,7 +154,8 @@ func (f *buildFlags) stepFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "agent `ID[=SOCKET|KEY[,KEY...]]` for RUN --mount=type=ssh; ID is usually default")
 }
 
-func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (err error) {
+// settle turns what was typed into options, but for what it takes files or registries to know.
+func (f *buildFlags) settle(s *builder.Store) (err error) {
 	o := &f.o
 	o.NoLayers = !f.layers
 	if err := f.cacheTTL(); err != nil {
@@ -185,7 +186,11 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 			return err
 		}
 	}
-	if err = f.mountOptions(); err != nil {
+	return f.mountOptions()
+}
+
+func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (err error) {
+	if err := f.settle(s); err != nil {
 		return err
 	}
 	in, err := f.inputs(ctx, s, args)
