@@ -90,13 +90,13 @@ func gates() []gate {
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// defaultSeccomp is the profile for a command with those capabilities. Rules on one call exclude each other, since
+// defaultSeccomp is the profile for a command with those capabilities on a processor (a GOARCH). Rules on one call exclude each other, since
 // runtimes disagree about which of two wins.
-func defaultSeccomp(caps []string) *specs.LinuxSeccomp {
+func defaultSeccomp(caps []string, goarch string) *specs.LinuxSeccomp {
 	enosys := uint(unix.ENOSYS)
 	b := profileBuilder{&specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno, DefaultErrnoRet: &enosys,
-		Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchAARCH64, specs.ArchARM},
+		Architectures: callers(goarch),
 	}}
 	b.allow(allowed())
 	for _, g := range gates() {
@@ -114,6 +114,17 @@ func defaultSeccomp(caps []string) *specs.LinuxSeccomp {
 		b.clones()
 	}
 	return b.p
+}
+
+// callers are the kinds of system calls that a processor's kernel takes; compiling a filter for others is most of the work of some runtimes.
+func callers(goarch string) []specs.Arch {
+	switch native := archName(goarch); native {
+	case specs.ArchX86_64:
+		return []specs.Arch{native, specs.ArchX86}
+	case specs.ArchAARCH64:
+		return []specs.Arch{native, specs.ArchARM}
+	}
+	return nil // the runtime's own
 }
 
 type profileBuilder struct{ p *specs.LinuxSeccomp }

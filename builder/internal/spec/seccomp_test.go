@@ -33,8 +33,8 @@ func verdict(p *specs.LinuxSeccomp, name string, arg uint64) (action specs.Linux
 func TestDefaultProfile(t *testing.T) {
 	t.Parallel()
 	const eperm, enosys, eafnosupport = 1, 38, 97
-	ordinary := defaultSeccomp(DefaultCapabilities())
-	admin := defaultSeccomp([]string{"CAP_SYS_ADMIN", "CAP_SYS_BOOT"})
+	ordinary := defaultSeccomp(DefaultCapabilities(), "amd64")
+	admin := defaultSeccomp([]string{"CAP_SYS_ADMIN", "CAP_SYS_BOOT"}, "arm64")
 	for _, c := range []struct {
 		p     *specs.LinuxSeccomp
 		name  string
@@ -58,6 +58,18 @@ func TestDefaultProfile(t *testing.T) {
 	}
 }
 
+// A filter is for the calls that a processor's kernel takes and for no others.
+func TestDefaultProfileArchitectures(t *testing.T) {
+	t.Parallel()
+	for goarch, want := range map[string][]specs.Arch{
+		"amd64": {specs.ArchX86_64, specs.ArchX86}, "arm64": {specs.ArchAARCH64, specs.ArchARM}, "riscv64": nil,
+	} {
+		if got := defaultSeccomp(nil, goarch).Architectures; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", goarch, got, want)
+		}
+	}
+}
+
 // A call is either allowed or behind one gate, never both and never twice.
 func TestDefaultProfileIsDisjoint(t *testing.T) {
 	t.Parallel()
@@ -71,7 +83,7 @@ func TestDefaultProfileIsDisjoint(t *testing.T) {
 	for _, name := range allowed() {
 		check(name)
 	}
-	p := defaultSeccomp(nil)
+	p := defaultSeccomp(nil, "amd64")
 	for _, r := range p.Syscalls {
 		if len(r.Args) > 0 || r.Action == specs.ActAllow {
 			continue

@@ -101,7 +101,7 @@ func (s *secured) filter(in Input) (err error) {
 		return nil
 	case "":
 		if in.SeccompProfile == nil {
-			s.seccomp = defaultSeccomp(in.Capabilities)
+			s.seccomp = defaultSeccomp(in.Capabilities, in.Arch)
 			return nil
 		}
 		s.seccomp, err = Profile(in.SeccompProfile, in.Capabilities, in.Arch)
