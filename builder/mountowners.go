@@ -58,10 +58,21 @@ func (p *mounting) outside(said idmap.IDs) (idmap.IDs, error) {
 
 // relabel gives a source the label of the container, or one that all containers share.
 func (p *mounting) relabel(m Mount, name string) error {
-	if !selinux.GetEnabled() || !m.Has("z") && !m.Has("Z") {
+	if !selinux.GetEnabled() {
 		return nil
 	}
-	return label.Relabel(name, p.w.about.mountLabel, m.Has("z"))
+	return relabelled(m, name, p.label, label.Relabel)
+}
+
+// relabelled calls set for a source that is to get the label own, or that one without its level, which all containers share.
+func relabelled(m Mount, name, own string, set func(name, label string, shared bool) error) error {
+	if !m.Has("z") && !m.Has("Z") {
+		return nil
+	}
+	if err := set(name, own, m.Has("z")); err != nil {
+		return fmt.Errorf("giving %s the SELinux label of the container: %w", name, err)
+	}
+	return nil
 }
 
 // giveUser gives a tree to the command's user, whose ids mean what ids say.
