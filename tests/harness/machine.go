@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type Store struct {
 	Dir           string // everything is below it; removed at the end of the test
 	Root, RunRoot string
 	Extra         []string // more of the environment
+	As            []string // what a command of ours is started with, to be an ordinary user's
 }
 
 // NewStore makes an empty store for one test.
@@ -43,6 +46,23 @@ func (h *Harness) NewStore(t *testing.T) *Store {
 	}
 	return s
 }
+
+// NewUserStore makes an empty store of the user slipway-KIND, as whom Slipway runs.
+func (h *Harness) NewUserStore(t *testing.T, kind string) *Store {
+	t.Helper()
+	u, err := user.Lookup("slipway-" + kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := h.NewStore(t)
+	s.As = []string{"setpriv", "--reuid", u.Uid, "--regid", u.Gid, "--clear-groups"}
+	s.Run("chown", "-R", u.Uid+":"+u.Gid, s.Dir)
+	t.Cleanup(func() { _ = s.Command(s.Argv("unshare", "rm", "-rf", s.Root, s.RunRoot)...).Run() }) // what ids of the ranges own
+	return s
+}
+
+// Argv is the command line of our binary.
+func (s *Store) Argv(args ...string) []string { return slices.Concat(s.As, []string{s.Bin}, args) }
 
 // With returns the same store for a sub-test, which then is what fails.
 func (s *Store) With(t *testing.T) *Store {
@@ -107,7 +127,7 @@ func (s *Store) Try(argv ...string) (stdout, stderr string, err error) {
 // Slipway runs our binary, which must succeed.
 func (s *Store) Slipway(args ...string) string {
 	s.T.Helper()
-	return s.Run(append([]string{s.Bin}, args...)...)
+	return s.Run(s.Argv(args...)...)
 }
 
 // Buildah runs Debian's buildah on the same store.

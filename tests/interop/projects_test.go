@@ -3,7 +3,6 @@ package interop
 import (
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,15 +55,15 @@ func unpackProjects(t *testing.T, dir string) (list []project) {
 func projects(t *testing.T, s *harness.Store) {
 	for _, p := range unpackProjects(t, filepath.Join(s.Dir, "projects")) {
 		t.Run(p.name, func(t *testing.T) {
-			s := s.With(t)
-			p.check(t, func(args ...string) *exec.Cmd { return s.Command(append([]string{s.Bin}, args...)...) })
+			p.check(t, s.With(t))
 		})
 	}
 }
 
 // check builds a project and runs what it made.
-func (p project) check(t *testing.T, slipway func(args ...string) *exec.Cmd) {
+func (p project) check(t *testing.T, s *harness.Store) {
 	t.Helper()
+	slipway := func(args ...string) *exec.Cmd { return s.Command(s.Argv(args...)...) }
 	build := slipway(slices.Concat([]string{"build", "-q", "-t", p.name}, p.flags, []string{"."})...)
 	build.Dir = p.dir
 	from := slipway("from", "--name", p.name, p.name)
@@ -87,40 +86,27 @@ func (p project) check(t *testing.T, slipway func(args ...string) *exec.Cmd) {
 // of theirs have many owners, and commands run as other users.
 func userProjects(t *testing.T, s *harness.Store) {
 	harness.Need(t, "users", "newuidmap", "setpriv")
-	layout := filepath.Join(shared.Dir, "debian-layout") // a store's own directory is closed to others
-	t.Cleanup(func() { _ = os.RemoveAll(layout) })
-	s.Slipway("push", "-q", "--disable-compression", "debian-base", "oci:"+layout+":latest")
-	s.Run("chmod", "-R", "a+rX", layout)
+	layout := publicLayout(s, "debian-base")
 	for _, kind := range []string{"ranges", "single"} {
-		t.Run(kind, func(t *testing.T) { projectsOf(t, s.With(t), "slipway-"+kind, layout) })
+		t.Run(kind, func(t *testing.T) { projectsOf(t, kind, layout) })
 	}
 }
 
-func projectsOf(t *testing.T, s *harness.Store, name, layout string) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(shared.Dir, name)
-	list := unpackProjects(t, filepath.Join(dir, "projects"))
-	s.Run("chown", "-R", u.Uid+":"+u.Gid, dir)
-	slipway := func(args ...string) *exec.Cmd {
-		cmd := exec.Command("setpriv", append([]string{"--reuid", u.Uid, "--regid", u.Gid, "--clear-groups", s.Bin,
-			"--root", dir + "/root", "--runroot", dir + "/run"}, args...)...)
-		cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "TMPDIR=" + dir}
-		return cmd
-	}
-	t.Cleanup(func() { _ = slipway("unshare", "rm", "-rf", dir+"/root", dir+"/run").Run() }) // what ids of the ranges own
-	id, err := slipway("pull", "-q", "oci:"+layout+":latest").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, id)
-	}
-	if out, err := slipway("tag", strings.TrimSpace(string(id)), "debian-base").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, p := range list {
+// publicLayout is a layout of an image that everybody may read: a store's own directory is closed to others.
+func publicLayout(s *harness.Store, image string) string {
+	layout := filepath.Join(shared.Dir, image+"-layout")
+	s.T.Cleanup(func() { _ = os.RemoveAll(layout) })
+	s.Slipway("push", "-q", "--disable-compression", image, "oci:"+layout+":latest")
+	s.Run("chmod", "-R", "a+rX", layout)
+	return layout
+}
+
+func projectsOf(t *testing.T, kind, layout string) {
+	s := shared.NewUserStore(t, kind)
+	s.Slipway("tag", s.Slipway("pull", "-q", "oci:"+layout+":latest"), "debian-base")
+	for _, p := range unpackProjects(t, filepath.Join(s.Dir, "projects")) {
 		if slices.Contains([]string{"c-shared", "deb", "perl", "caches", "site"}, p.name) {
-			t.Run(p.name, func(t *testing.T) { p.check(t, slipway) })
+			t.Run(p.name, func(t *testing.T) { p.check(t, s.With(t)) })
 		}
 	}
 }

@@ -27,8 +27,31 @@ func work(t *testing.T, s *harness.Store) {
 	s.Slipway("copy", "-q", "work", s.Dir+"/work.sh", "/work.sh")
 	s.Slipway("commit", "-q", "--rm", "work", "work-base")
 	place := newWorld(t, s.Dir+"/repository")
-	all := networks(t, s)
+	place.runners(t, s, networks(t, s))
+	if have(t, "users") && have(t, "newuidmap") {
+		layout := publicLayout(s, "work-base")
+		t.Run("user", func(t *testing.T) {
+			s := shared.NewUserStore(t, "ranges")
+			s.Slipway("tag", s.Slipway("pull", "-q", "oci:"+layout+":latest"), "work-base")
+			all := [][]string{{"host"}}
+			if have(t, "pasta") {
+				all = append(all, []string{"pasta"})
+				s.As = append(tunnel(s), s.As...)
+			}
+			place.runners(t, s, all)
+		})
+	}
+}
 
+// tunnel is what a command is started with so that an ordinary user may use /dev/net/tun, as on most hosts.
+func tunnel(s *harness.Store) []string {
+	node := s.Dir + "/tun"
+	s.Run("mknod", "-m", "666", node, "c", "10", "200")
+	return []string{"unshare", "-m", "sh", "-ec", "mount --bind " + node + ` /dev/net/tun; exec "$@"`, "sh"}
+}
+
+// runners does the work with each runner and each of the networks.
+func (w world) runners(t *testing.T, s *harness.Store, all [][]string) {
 	for _, runner := range [][]string{{"native"}, {"chroot"}, {"oci", "--runtime", "crun"}, {"oci", "--runtime", "runc"}} {
 		name := runner[len(runner)-1]
 		if runner[0] == "oci" && !have(t, name) {
@@ -39,7 +62,7 @@ func work(t *testing.T, s *harness.Store) {
 				continue // it has no other
 			}
 			t.Run(name+"/"+network[0], func(t *testing.T) {
-				place.work(s.With(t), slices.Concat([]string{"--isolation"}, runner, []string{"--network"}, network))
+				w.work(s.With(t), slices.Concat([]string{"--isolation"}, runner, []string{"--network"}, network))
 			})
 		}
 	}
@@ -150,7 +173,7 @@ func (w world) work(s *harness.Store, flags []string) {
 	sum := fnv.New32a()
 	fmt.Fprint(sum, s.Dir, flags)
 	mark := fmt.Sprintf("9%09d", sum.Sum32()%1e9) // nobody else sleeps as long
-	argv := slices.Concat(w.enter(s.Bin, "run"), flags, []string{c, "--", "sh", "-e", "/work.sh", mark})
+	argv := slices.Concat(w.enter(s.Argv("run")...), flags, []string{c, "--", "sh", "-e", "/work.sh", mark})
 	const want = "Hello, world!\ncompiled\nbuilder 4321 4321\ndaemon runs"
 	if out := s.Run(argv...); out != want {
 		t.Errorf("it printed %q, want %q", out, want)

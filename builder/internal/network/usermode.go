@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The network that a command sees through pasta or slirp4netns. Its addresses are not the host's, so that the host can be
@@ -24,11 +26,17 @@ const (
 
 const connectLimit = 20 * time.Second
 
+// tunnel is what such a program makes its end of the network from.
+const tunnel = "/dev/net/tun"
+
 // usermode starts the program and waits until the namespace has a route.
 func (c Choice) usermode(ctx context.Context, l *Link, ns *os.File, pid int, conf Config) error {
 	argv, err := c.translator(conf)
 	if err != nil {
 		return err
+	}
+	if err := unix.Access(tunnel, unix.R_OK|unix.W_OK); err != nil {
+		return fmt.Errorf("a private network needs %s, which cannot be used here (%w): give this user access to it, or use --network host or none", tunnel, err)
 	}
 	conf.Log.Debug("connecting a network", "program", argv[0], "pid", pid)
 	var said bytes.Buffer
