@@ -9,5 +9,20 @@
 // A program that uses this package begins with a call of [github.com/slipway-build/slipway/builder/reexec.Init].
 //
 // The package knows nothing of Dockerfiles (package imagebuildah does) and nothing of flags (cmd/slipway
-// does). Start reading at store.go, then container.go and commit.go.
+// does). Start reading at store.go, then container.go and commit.go. The other files, by what they are about:
+//
+//   - what is asked for and what goes wrong: options, platform, errors
+//   - the storage and its upkeep: store, ownership, live, claim, scratch, reserve, host, info, examine, diskuse, prune, deeptrees
+//   - containers: container, workspace, from, keep, view, inspect, remove
+//   - user namespaces of containers: users, usersof, shifted, remap
+//   - copying: copy, copydigest, fetch, credentials, linked
+//   - running: run, sandbox, defaults, selinux, runfiles, runnames, runusers, runhooks, runforeign, runoutput, runterminal, runstubs
+//   - mounts of a command: mount, mountbind, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
+//   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption
+//   - images: image, names, history, saveload, export, exportplatforms, platforms
+//   - copying images in: pull, policy, localsource, unpackdest, staging
+//   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
+//   - registries: transfer, authfile, login, blobs, blobdest, remote
+//   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource
+//   - the build cache: layer, stepnote, remotecache, remoteplace, remotemounts
 package builder
