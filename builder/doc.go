@@ -17,7 +17,7 @@
 //   - user namespaces of containers: users, usersof, shifted, remap
 //   - copying: copy, copydigest, fetch, credentials, linked
 //   - running: run, sandbox, defaults, selinux, runfiles, runnames, runusers, runhooks, runforeign, runoutput, runterminal, runstubs
-//   - mounts of a command: mount, mountbind, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
+//   - mounts of a command: mount, mountbind, mountcontext, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
 //   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption
 //   - images: image, names, history, saveload, export, exportplatforms, platforms
 //   - copying images in: pull, policy, localsource, unpackdest, staging

@@ -227,11 +227,18 @@ func isPropagation(o string) bool {
 	return strings.HasSuffix(o, "private") || strings.HasSuffix(o, "slave") || strings.HasSuffix(o, "shared")
 }
 
+// mountSource is what a mount is taken from.
+type mountSource struct {
+	root     *rootfs.Root
+	ignore   *copier.Ignore
+	rootOwns bool
+}
+
 // source opens what mounts are taken from. A root that was opened for this mount is closed with the others.
-func (p *mounting) source(ctx context.Context, from string) (*rootfs.Root, *copier.Ignore, error) {
+func (p *mounting) source(ctx context.Context, from string) (mountSource, error) {
 	if from == "" {
 		ignore, err := copier.ReadIgnore(p.o.IgnoreFile)
-		return p.o.Context, ignore, err
+		return mountSource{p.o.Context, ignore, p.o.RootOwns}, err
 	}
 	open := p.o.Open
 	if open == nil {
@@ -239,11 +246,11 @@ func (p *mounting) source(ctx context.Context, from string) (*rootfs.Root, *copi
 	}
 	src, err := open(ctx, from)
 	if err != nil {
-		return nil, nil, err
+		return mountSource{}, err
 	}
 	p.undo = append(p.undo, src.Close)
 	ignore, err := copier.ReadIgnore(src.IgnoreFile)
-	return src.Root, ignore, err
+	return mountSource{src.Root, ignore, src.RootOwns}, err
 }
 
 // openImage opens the file system of an image, pulled if it is not there.

@@ -22,12 +22,12 @@ func (p *mounting) bind(ctx context.Context, m Mount) error {
 	if m.Host || m.From == "" && p.o.Context == nil {
 		return p.hostPath(m)
 	}
-	root, ignore, err := p.source(ctx, m.From)
+	src, err := p.source(ctx, m.From)
 	if err != nil {
 		return err
 	}
 	source := first(m.Source, "/")
-	f, err := pin(root, source, m.Has("no-dereference"))
+	f, err := pin(src.root, source, m.Has("no-dereference"))
 	if err != nil {
 		return err
 	}
@@ -35,22 +35,30 @@ func (p *mounting) bind(ctx context.Context, m Mount) error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	hidden, err := ignored(root, source, ignore)
+	hidden, err := ignored(src.root, source, src.ignore)
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
+	var theirs owner
+	if src.rootOwns && !hidden {
+		if theirs, err = ownerOf(src.root, source); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
 	writable := !m.ReadOnly || m.Has("U")
 	switch {
-	case !hidden && !writable:
-		if err := p.attachOurs(m, f); !errors.Is(err, errNotShifted) {
+	case hidden || theirs.several:
+		f.Close()
+	case !writable:
+		if err := p.attachOf(m, f, theirs); !errors.Is(err, errNotShifted) {
 			return err
 		}
-	case !hidden && !m.Has("U") && st.IsDir() && p.w.s.st.GraphDriverName() == "overlay" && p.ids == nil:
+	case theirs.root() && !m.Has("U") && st.IsDir() && p.w.s.st.GraphDriverName() == "overlay" && p.ids == nil:
 		return p.overlay(m, f)
 	default:
 		f.Close()
 	}
-	return p.copied(ctx, m, root, source, ignore)
+	return p.copied(ctx, m, src, source)
 }
 
 // pin opens a source inside its root.
@@ -126,7 +134,7 @@ func (p *mounting) hostPath(m Mount) error {
 }
 
 // copied mounts a copy of a source, without what the ignore file hides.
-func (p *mounting) copied(ctx context.Context, m Mount, root *rootfs.Root, source string, ignore *copier.Ignore) error {
+func (p *mounting) copied(ctx context.Context, m Mount, src mountSource, source string) error {
 	dir, err := p.scratch()
 	if err != nil {
 		return err
@@ -136,12 +144,12 @@ func (p *mounting) copied(ctx context.Context, m Mount, root *rootfs.Root, sourc
 		return err
 	}
 	p.undo = append(p.undo, dst.Close)
-	o := copier.Options{KeepOwner: true, Top: true, Ignore: ignore, NoDigest: true, NoWildcard: true}
+	o := copier.Options{KeepOwner: !src.rootOwns, Top: true, Ignore: src.ignore, NoDigest: true, NoWildcard: true}
 	if m.Has("U") {
 		uid, gid := int(p.user.UID), int(p.user.GID)
 		o.UID, o.GID, o.KeepOwner = &uid, &gid, false
 	}
-	if _, err := copier.Copy(ctx, dst, "/data", root, []string{source}, o); err != nil {
+	if _, err := copier.Copy(ctx, dst, "/data", src.root, []string{source}, o); err != nil {
 		return err
 	}
 	f, err := dst.OpenPath("/data")

@@ -35,11 +35,11 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 	var seed *rootfs.Root
 	source := m.Source
 	if m.From != "" {
-		root, _, err := p.source(ctx, m.From)
+		src, err := p.source(ctx, m.From)
 		if err != nil {
 			return err
 		}
-		seed, source = root, "/"
+		seed, source = src.root, "/"
 		if c.origin, err = p.origin(m); err != nil {
 			return err
 		}

@@ -202,7 +202,9 @@ type MountSource struct {
 	Root *rootfs.Root
 	// IgnoreFile hides parts of it, "" for nothing.
 	IgnoreFile string
-	Close      func() error
+	// RootOwns shows its files as root's, whoever owns them.
+	RootOwns bool
+	Close    func() error
 }
 
 // RunOptions controls one command in a container.
@@ -219,6 +221,8 @@ type RunOptions struct {
 	// nil they are paths of the host, which rw mounts write to.
 	Context    *rootfs.Root
 	IgnoreFile string
+	// RootOwns shows the files of Context as root's, whoever owns them.
+	RootOwns bool
 	// Open opens what from= names; nil opens images. The caller of Run keeps Context; what Open returns is closed by Run.
 	Open func(ctx context.Context, from string) (MountSource, error)
 	// Identify names the content that Open would give, for the keys of caches that begin with it; nil identifies images.

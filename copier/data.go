@@ -41,7 +41,7 @@ func (c *copying) beginning(info rootfs.Info) uint32 {
 // settled tells whether a new file has owner and mode as they are to be, as most have: to set them again costs more than all else but
 // making the file.
 func (c *copying) settled(f *rootfs.File, info rootfs.Info) bool {
-	if c.dst.Ownership() != rootfs.Apply {
+	if c.dst.Ownership() != rootfs.Apply || c.dst.Mapped() {
 		return false
 	}
 	now, err := f.Info()

@@ -16,14 +16,14 @@ import (
 // tells afterwards whether what is bound is still the same.
 func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions) (options, content []string, untouched func() (bool, error), err error) {
 	b := st.b
-	o.Context, o.IgnoreFile, o.Secrets, o.Agents = b.context, b.o.IgnoreFile, b.o.Secrets, b.o.Agents
+	o.Context, o.IgnoreFile, o.RootOwns, o.Secrets, o.Agents = b.context, b.o.IgnoreFile, true, b.o.Secrets, b.o.Agents
 	o.Open = func(ctx context.Context, from string) (builder.MountSource, error) {
 		t, err := st.tree(ctx, mountFlag, from)
 		if err != nil {
 			return builder.MountSource{}, err
 		}
 		root, done, err := t.open()
-		return builder.MountSource{Root: root, IgnoreFile: t.ignore, Close: done}, err
+		return builder.MountSource{Root: root, IgnoreFile: t.ignore, RootOwns: t.context, Close: done}, err
 	}
 	o.Identify = func(from string) (string, error) {
 		t, err := st.tree(ctx, mountFlag, from)
@@ -100,7 +100,7 @@ func (st *stage) bound(ctx context.Context, m builder.Mount) (at bound, err erro
 	if t.layer != "" && (m.Source == "" || m.Source == "/") {
 		return bound{content: "layer:" + t.layer}, nil
 	}
-	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: true, Top: true, IgnoreFile: t.ignore}}
+	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: m.From != "" && !t.context, Top: true, IgnoreFile: t.ignore}}
 	if m.From == "" {
 		at.o.IgnoreFile = st.b.o.IgnoreFile
 	}

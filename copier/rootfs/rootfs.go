@@ -95,6 +95,10 @@ func (r *Root) Name() string { return r.name }
 // Ownership tells how owners are treated.
 func (r *Root) Ownership() Ownership { return r.own }
 
+// Mapped tells whether owners on disk are others than the root shows. One that the maps do not have is shown as it is on disk: what
+// was made by this process looks like root's there.
+func (r *Root) Mapped() bool { return r.ids != nil }
+
 // MaxPath is the longest path inside a root, in bytes: twice what the kernel takes at once. It bounds what a hostile tree or
 // archive of directories in directories costs: every one of them has a path, which together grow with the square of the depth.
 const MaxPath = 8 << 10
