@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -10,9 +9,9 @@ import (
 
 // LayerSizes are the bytes of all layers, of images and of the cache, by ID.
 func (s *Store) LayerSizes() (map[string]int64, error) {
-	layers, err := s.st.Layers()
+	layers, err := s.allLayers()
 	if err != nil {
-		return nil, fmt.Errorf("listing layers: %w", err)
+		return nil, err
 	}
 	sizes := map[string]int64{}
 	for i := range layers {
@@ -45,17 +44,17 @@ type Use struct {
 
 // DiskUse tells what takes space in the store. Layers are counted once, however many images share them.
 func (s *Store) DiskUse() ([]Use, error) {
-	layers, err := s.st.Layers()
+	layers, err := s.allLayers()
 	if err != nil {
-		return nil, fmt.Errorf("listing layers: %w", err)
+		return nil, err
 	}
-	images, err := s.st.Images()
+	images, err := s.allImages()
 	if err != nil {
-		return nil, fmt.Errorf("listing images: %w", err)
+		return nil, err
 	}
-	containers, err := s.st.Containers()
+	containers, err := s.allContainers()
 	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", err)
+		return nil, err
 	}
 	steps, err := s.CachedSteps()
 	if err != nil {

@@ -37,9 +37,9 @@ func (s *Store) Image(nameOrID string) (*Image, error) {
 
 // Images returns all images in local storage, newest first.
 func (s *Store) Images() ([]*Image, error) {
-	recs, err := s.st.Images()
+	recs, err := s.allImages()
 	if err != nil {
-		return nil, fmt.Errorf("listing images: %w", err)
+		return nil, err
 	}
 	slices.SortStableFunc(recs, func(a, b storage.Image) int { return b.Created.Compare(a.Created) })
 	all := make([]*Image, len(recs))

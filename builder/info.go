@@ -51,13 +51,13 @@ func (s *Store) hostInfo() (map[string]any, error) {
 }
 
 func (s *Store) storeInfo() (map[string]any, error) {
-	images, err := s.st.Images()
+	images, err := s.allImages()
 	if err != nil {
-		return nil, fmt.Errorf("listing images: %w", err)
+		return nil, err
 	}
-	containers, err := s.st.Containers()
+	containers, err := s.allContainers()
 	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", err)
+		return nil, err
 	}
 	pairs, err := s.st.Status()
 	if err != nil {

@@ -60,9 +60,9 @@ type CachedStep struct {
 
 // CachedSteps lists the steps that only the cache keeps, those that were used last first.
 func (s *Store) CachedSteps() ([]CachedStep, error) {
-	layers, err := s.st.Layers()
+	layers, err := s.allLayers()
 	if err != nil {
-		return nil, fmt.Errorf("listing layers: %w", err)
+		return nil, err
 	}
 	needed, err := s.neededLayers(layers)
 	if err != nil {
@@ -115,16 +115,16 @@ func (s *Store) neededLayers(layers []storage.Layer) (map[string]bool, error) {
 			tops = append(tops, layers[i].ID) // and what other tools have made
 		}
 	}
-	images, err := s.st.Images()
+	images, err := s.allImages()
 	if err != nil {
-		return nil, fmt.Errorf("listing images: %w", err)
+		return nil, err
 	}
 	for i := range images {
 		tops = append(append(tops, images[i].TopLayer), images[i].MappedTopLayers...)
 	}
-	containers, err := s.st.Containers()
+	containers, err := s.allContainers()
 	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", err)
+		return nil, err
 	}
 	for i := range containers {
 		tops = append(tops, containers[i].LayerID)

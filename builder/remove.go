@@ -16,9 +16,9 @@ import (
 // Containers lists the working containers, oldest first; with all, also storage containers that other
 // tools made and that have no record of the family.
 func (s *Store) Containers(all bool) ([]ContainerInfo, error) {
-	recs, err := s.st.Containers()
+	recs, err := s.allContainers()
 	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", err)
+		return nil, err
 	}
 	slices.SortStableFunc(recs, func(a, b storage.Container) int { return a.Created.Compare(b.Created) })
 	var list []ContainerInfo
@@ -160,9 +160,9 @@ func namesTyped(rec *storage.Image, typed string) []string {
 
 // freeImage refuses to go on while containers use the image, or removes ours when forced to.
 func (s *Store) freeImage(rec *storage.Image, force bool) error {
-	all, err := s.st.Containers()
+	all, err := s.allContainers()
 	if err != nil {
-		return fmt.Errorf("listing containers: %w", err)
+		return err
 	}
 	for i := range all {
 		if all[i].ImageID != rec.ID {
@@ -248,9 +248,9 @@ func (s *Store) RemoveUnnamed(ctx context.Context, id string) error {
 	} else {
 		ids = append(ids, id)
 	}
-	images, err := s.st.Images()
+	images, err := s.allImages()
 	if err != nil {
-		return fmt.Errorf("listing images: %w", err)
+		return err
 	}
 	listed := s.listed(images)
 	for i := range images {
@@ -299,13 +299,13 @@ func (s *Store) listed(images []storage.Image) map[string]bool {
 // Dangling tells which images have no name, no image built on them and no list that they are in. Image IDs map to whether they are intermediate:
 // nameless with children.
 func (s *Store) Dangling() (dangling, intermediate map[string]bool, err error) {
-	images, err := s.st.Images()
+	images, err := s.allImages()
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing images: %w", err)
+		return nil, nil, err
 	}
-	layers, err := s.st.Layers()
+	layers, err := s.allLayers()
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing layers: %w", err)
+		return nil, nil, err
 	}
 	parent := make(map[string]string, len(layers))
 	for i := range layers {

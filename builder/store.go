@@ -213,3 +213,30 @@ func (s *Store) RunRoot() string { return s.st.RunRoot() }
 
 // Driver names the storage driver in use.
 func (s *Store) Driver() string { return s.st.GraphDriverName() }
+
+// allImages are the images in storage, other tools' as well.
+func (s *Store) allImages() ([]storage.Image, error) {
+	list, err := s.st.Images()
+	if err != nil {
+		return nil, fmt.Errorf("listing images: %w", err)
+	}
+	return list, nil
+}
+
+// allContainers are the containers in storage, other tools' as well.
+func (s *Store) allContainers() ([]storage.Container, error) {
+	list, err := s.st.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	return list, nil
+}
+
+// allLayers are the layers in storage: images', containers' and the build cache's.
+func (s *Store) allLayers() ([]storage.Layer, error) {
+	list, err := s.st.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("listing layers: %w", err)
+	}
+	return list, nil
+}

@@ -53,31 +53,8 @@ func buildRoot(req *Request, hooked func() error) (*rootBuilder, error) {
 	if b.points, err = NewPoints(b.root); err != nil {
 		return b, fmt.Errorf("examining the root file system: %w", err)
 	}
-	for _, m := range req.Mounts {
-		if err := b.mount(m); err != nil {
-			return b, fmt.Errorf("mounting %s on %s: %w", m.Source, m.Target, err)
-		}
-		if m.Target == "/dev" && m.Flags&unix.MS_BIND == 0 { // a directory of the caller's is left as it is
-			if err := b.devices(req.Devices); err != nil {
-				return b, fmt.Errorf("making devices: %w", err)
-			}
-		}
-	}
-	if err := b.files(req); err != nil {
+	if err := b.populate(req); err != nil {
 		return b, err
-	}
-	if b.missed, err = b.sysctls(req.Sysctls); err != nil {
-		return b, err
-	}
-	for _, p := range req.ReadOnly {
-		if err := b.readOnly(p); err != nil {
-			return b, fmt.Errorf("making %s read-only: %w", p, err)
-		}
-	}
-	for _, p := range req.Masked {
-		if err := b.mask(p); err != nil {
-			return b, fmt.Errorf("masking %s: %w", p, err)
-		}
 	}
 	if err := hooked(); err != nil {
 		return b, err
@@ -89,6 +66,37 @@ func buildRoot(req *Request, hooked func() error) (*rootBuilder, error) {
 		return b, cover(req.Root)
 	}
 	return b, pivot(req.Root)
+}
+
+// populate mounts what the command sees below its root, and takes away what it is not to see or change.
+func (b *rootBuilder) populate(req *Request) (err error) {
+	for _, m := range req.Mounts {
+		if err := b.mount(m); err != nil {
+			return fmt.Errorf("mounting %s on %s: %w", m.Source, m.Target, err)
+		}
+		if m.Target == "/dev" && m.Flags&unix.MS_BIND == 0 { // a directory of the caller's is left as it is
+			if err := b.devices(req.Devices); err != nil {
+				return fmt.Errorf("making devices: %w", err)
+			}
+		}
+	}
+	if err := b.files(req); err != nil {
+		return err
+	}
+	if b.missed, err = b.sysctls(req.Sysctls); err != nil {
+		return err
+	}
+	for _, p := range req.ReadOnly {
+		if err := b.readOnly(p); err != nil {
+			return fmt.Errorf("making %s read-only: %w", p, err)
+		}
+	}
+	for _, p := range req.Masked {
+		if err := b.mask(p); err != nil {
+			return fmt.Errorf("masking %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // bindRoot mounts the root file system. As root of a user namespace we may not walk to where it is on the host: it was handed to us, and is

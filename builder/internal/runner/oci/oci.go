@@ -286,13 +286,47 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 			}
 		}
 	}
+	linux.Namespaces = stagedNamespaces(req, j)
 	c.Linux = &linux
-	c.Mounts = nil
 	if j.Root > 0 {
 		c.Root = &specs.Root{Path: req.StagedTree(j.Root - 1)}
 	}
 	req.Trees, req.MountLabel = len(j.Trees), linux.MountLabel
-	for _, m := range j.Spec.Mounts {
+	c.Mounts = stagedMounts(req, j.Spec.Mounts)
+	for _, d := range j.Spec.Linux.Devices {
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})
+	}
+	c.Annotations = compiled(r.Command, j.Spec)
+	req.Files = slices.Clone(j.Files)
+	for i, f := range j.Files {
+		req.Files[i].UID, req.Files[i].GID = uint32(runner.OnHost(linux.UIDMappings, f.UID)), uint32(runner.OnHost(linux.GIDMappings, f.GID))
+		options := []string{"bind", "rprivate", "ro", "nosuid", "nodev"}
+		if f.Mode&0o111 == 0 {
+			options = append(options, "noexec")
+		}
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: f.Target, Type: "bind", Source: req.StagedFile(i), Options: options})
+	}
+	req.Config, err = json.Marshal(&c)
+	return err
+}
+
+// stagedNamespaces are a job's namespaces; those that exist are joined at their places on the stage.
+func stagedNamespaces(req *runchild.RuntimeRequest, j runner.Job) (list []specs.LinuxNamespace) {
+	for _, ns := range j.Spec.Linux.Namespaces {
+		if ns.Type == specs.NetworkNamespace && j.Connect != nil {
+			continue
+		}
+		if i, ok := runner.TreeIndex(ns.Path); ok {
+			ns.Path = req.StagedTree(i)
+		}
+		list = append(list, ns)
+	}
+	return list
+}
+
+// stagedMounts are mounts whose pinned sources are at their places on the stage.
+func stagedMounts(req *runchild.RuntimeRequest, mounts []specs.Mount) (list []specs.Mount) {
+	for _, m := range mounts {
 		if i, ok := runner.TreeIndex(m.Source); ok {
 			m.Source = req.StagedTree(i)
 		}
@@ -303,33 +337,7 @@ func (r Runner) describe(req *runchild.RuntimeRequest, j runner.Job) (err error)
 				m.Options[i] = key + "=" + req.StagedTree(k)
 			}
 		}
-		c.Mounts = append(c.Mounts, m)
+		list = append(list, m)
 	}
-	linux.Namespaces = nil
-	for _, ns := range j.Spec.Linux.Namespaces {
-		if ns.Type == specs.NetworkNamespace && j.Connect != nil {
-			continue
-		}
-		if i, ok := runner.TreeIndex(ns.Path); ok {
-			ns.Path = req.StagedTree(i)
-		}
-		linux.Namespaces = append(linux.Namespaces, ns)
-	}
-	for _, d := range j.Spec.Linux.Devices {
-		c.Mounts = append(c.Mounts, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Path, Options: []string{"bind"}})
-	}
-	c.Annotations = compiled(r.Command, j.Spec)
-	req.Files = slices.Clone(j.Files)
-	for i, f := range req.Files {
-		req.Files[i].UID, req.Files[i].GID = uint32(runner.OnHost(linux.UIDMappings, f.UID)), uint32(runner.OnHost(linux.GIDMappings, f.GID))
-	}
-	for i, f := range j.Files {
-		options := []string{"bind", "rprivate", "ro", "nosuid", "nodev"}
-		if f.Mode&0o111 == 0 {
-			options = append(options, "noexec")
-		}
-		c.Mounts = append(c.Mounts, specs.Mount{Destination: f.Target, Type: "bind", Source: req.StagedFile(i), Options: options})
-	}
-	req.Config, err = json.Marshal(&c)
-	return err
+	return list
 }
