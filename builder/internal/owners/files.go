@@ -228,8 +228,10 @@ func (c *call) chown(f *file, uid, gid int64) result {
 	if gid >= 0 {
 		o.GID = int(gid)
 	}
-	if err := unix.Fstat(f.fd, &f.st); err != nil {
-		return failed(err)
+	if f.st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 { // which may be gone now
+		if err := unix.Fstat(f.fd, &f.st); err != nil {
+			return failed(err)
+		}
 	}
 	o.Mode = f.st.Mode & 0o7777
 	if err := c.s.save(f, o); err != nil {

@@ -18,12 +18,12 @@ type notification struct {
 	args  [6]uint64
 }
 
-func ioctl(fd int, request uintptr, p unsafe.Pointer) (uintptr, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
-	if errno != 0 {
-		return r, errno
+// ioctl is for requests that never wait: Go's scheduler need not hear of them.
+func ioctl(fd int, request uintptr, p unsafe.Pointer) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p)); errno != 0 {
+		return errno
 	}
-	return r, nil
+	return nil
 }
 
 // preferHandover asks the kernel to run target and supervisor in turn on one processor, as they never run at the same time.
@@ -35,8 +35,10 @@ func preferHandover(fd int) {
 // receive waits for the next call and puts it into n.
 func receive(fd int, n *notification) error {
 	*n = notification{} // the kernel insists on zeroes
-	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
-	return err
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(n))); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // receivingEnds tells whether receive returns when the last process of the step is gone: kernels before 6.11 wait for ever.
@@ -63,15 +65,13 @@ func respond(fd int, id uint64, value int64, errno unix.Errno, proceed bool) err
 	if proceed {
 		r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
 	}
-	_, err := ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
-	return err
+	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
 // valid tells whether the target still waits for this answer, so that its pid is its own.
 func (c *call) valid() bool {
 	id := c.n.id
-	_, err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id))
-	return err == nil
+	return ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id)) == nil
 }
 
 // hand gives the target a descriptor of ours as the call's result.
@@ -83,7 +83,7 @@ func (c *call) hand(fd int, cloexec bool) result {
 	if cloexec {
 		a.dst_flags = unix.O_CLOEXEC
 	}
-	if _, err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); err != nil {
+	if err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); err != nil {
 		return failed(err)
 	}
 	return result{sent: true}

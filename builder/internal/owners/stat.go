@@ -65,7 +65,9 @@ func (f *file) looked(s *Supervisor, nofollow bool) bool {
 	if err != nil || !nofollow && f.st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		return false
 	}
+	known := true // a record that was read before is of the file as it was just found
 	f.meant, f.recorded = s.lookup(&f.st, spot{dir: f.fd, name: f.name}, func() (o rootfs.Override, ok bool) {
+		known = false
 		o, ok, err = rootfs.ReadOverrideIn(f.fd, f.name, f.st.Mode, false)
 		return o, ok
 	})
@@ -74,7 +76,7 @@ func (f *file) looked(s *Supervisor, nofollow bool) bool {
 		clear(s.seen) // this is no sight
 		return false
 	}
-	if !f.recorded {
+	if !f.recorded || known {
 		return true
 	}
 	before := f.st
