@@ -74,19 +74,26 @@ func (c *call) valid() bool {
 	return ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id)) == nil
 }
 
-// hand gives the target a descriptor of ours as the call's result.
+// hand gives the target a descriptor of ours as the call's result. It waits for the target to take it, and a signal to us may end that: begun
+// again, it must do no harm, so it is not the kernel's way to do both at once, which then answers with 0.
 func (c *call) hand(fd int, cloexec bool) result {
 	a := struct {
 		id                         uint64
 		flags, src, dst, dst_flags uint32 //nolint:revive // the kernel's names
-	}{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, src: uint32(fd)}
+	}{id: c.n.id, src: uint32(fd)}
 	if cloexec {
 		a.dst_flags = unix.O_CLOEXEC
 	}
-	if err := ioctl(c.s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a)); err != nil {
-		return failed(err)
+	for {
+		number, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(c.s.listener), unix.SECCOMP_IOCTL_NOTIF_ADDFD, uintptr(unsafe.Pointer(&a)))
+		switch errno {
+		case 0:
+			return done(int64(number))
+		case unix.EINTR:
+		default:
+			return failed(errno)
+		}
 	}
-	return result{sent: true}
 }
 
 // read reads up to len(b) bytes of the target's memory, page by page, as far as it is mapped.

@@ -167,13 +167,7 @@ func (s *Supervisor) answer(n *notification) {
 	}
 	s.now = call{s: s, n: n}
 	r := h(&s.now)
-	switch {
-	case r.sent:
-	case r.proceed:
-		_ = respond(s.listener, n.id, 0, 0, true)
-	default:
-		_ = respond(s.listener, n.id, r.value, r.errno, false)
-	}
+	_ = respond(s.listener, n.id, r.value, r.errno, r.proceed)
 }
 
 // A result is the answer to a call: a value, an error, or that the kernel shall go on with it.
@@ -181,7 +175,6 @@ type result struct {
 	value   int64
 	errno   unix.Errno
 	proceed bool
-	sent    bool // answered already
 }
 
 func proceed() result { return result{proceed: true} }

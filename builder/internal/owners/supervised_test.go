@@ -28,7 +28,7 @@ const (
 func targets(name string) func() {
 	return map[string]func(){
 		"attributes": attributesTarget, "sockets": socketsTarget, "threads": threadsTarget, "races": racesTarget, "deaths": deathsTarget, "connect": connectTarget, "dying": dyingTarget, "looks": looksTarget,
-		"files": filesTarget, "daemons": daemonsTarget, "threadexec": threadExecTarget, "whoami": whoamiTarget, "foreign": foreignTarget,
+		"files": filesTarget, "daemons": daemonsTarget, "threadexec": threadExecTarget, "whoami": whoamiTarget, "foreign": foreignTarget, "made": madeTarget,
 	}[name]
 }
 
