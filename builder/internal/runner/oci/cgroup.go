@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-build/slipway/builder/internal/runner"
 )
 
-// Runtimes remove a container's cgroups when it has ended, but not when they are killed. So that there are any is noted in the command's
+// Runtimes remove a container's cgroups when it has ended, but not when they are killed, and some not when they fail. So that there are any is noted in the command's
 // directory, and whoever tidies up after a killed program removes them. They have the container's name; in which place of each hierarchy is the
 // runtime's business.
 

@@ -47,9 +47,8 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	limited := j.Spec.Linux.Resources != nil || j.Spec.Linux.CgroupsPath != ""
-	if r.Systemd && (limited || r.Asked && filepath.Base(command) != "crun") {
-		// It would be told the process's number of the wrong namespace, and move another process.
-		return runner.Result{}, fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
+	if err := r.mayLimit(command, j.Spec.Linux, limited); err != nil {
+		return runner.Result{}, err
 	}
 	shared, err := sharesPID(j.Spec)
 	if err != nil {
@@ -87,10 +86,27 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 			r.Log.Debug("deleting the container of the OCI runtime", "error", derr) // usually gone already
 		}
 	}
+	if err != nil || res.Code != 0 {
+		if err := RemoveCgroups(j.Dir); err != nil {
+			r.Log.Debug("removing the cgroups of the OCI runtime", "error", err)
+		}
+	}
 	if ctx.Err() != nil {
 		return res, context.Cause(ctx)
 	}
 	return res, err
+}
+
+// mayLimit tells why a cgroup that is asked for cannot be had.
+func (r Runner) mayLimit(command string, l *specs.Linux, limited bool) error {
+	if r.Systemd && (limited || r.Asked && filepath.Base(command) != "crun") {
+		// It would be told the process's number of the wrong namespace, and move another process.
+		return fmt.Errorf("cgroup manager systemd cannot be asked to limit what %s starts in a namespace of its own: use --cgroup-manager=cgroupfs", filepath.Base(command))
+	}
+	if !limited {
+		return nil
+	}
+	return limitable(cgroups, l)
 }
 
 // sharesPID tells whether a container has the PID namespace of its caller. A runtime that joined another one could not find what the container
