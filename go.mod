@@ -20,6 +20,7 @@ require (
 	github.com/opencontainers/selinux v1.15.1
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
+	github.com/sylabs/sif/v2 v2.21.1
 	github.com/ulikunitz/xz v0.5.12
 	github.com/vbatts/tar-split v0.12.2
 	golang.org/x/crypto v0.42.0

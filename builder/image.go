@@ -72,8 +72,10 @@ func (i *Image) Named(typed string) string {
 // Names are full references, "registry/repository:tag".
 func (i *Image) Names() []string { return i.rec.Names }
 
-// NamesHistory are the names the image has had, newest first.
-func (i *Image) NamesHistory() []string { return i.rec.NamesHistory }
+// FormerNames are those that the image has had and has no more, newest first.
+func (i *Image) FormerNames() []string {
+	return slices.DeleteFunc(slices.Clone(i.rec.NamesHistory), func(name string) bool { return slices.Contains(i.rec.Names, name) })
+}
 
 // Created is when the image says it was made.
 func (i *Image) Created() time.Time { return i.rec.Created.UTC() }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/pkg/shortnames"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/sif"
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
@@ -40,6 +42,8 @@ func transport(name string) types.ImageTransport {
 		return layout.Transport
 	case "oci-archive":
 		return ociarchive.Transport
+	case "sif":
+		return sif.Transport
 	}
 	return nil
 }
@@ -76,9 +80,6 @@ func (s *Store) ownName(text string) (string, error) {
 func parseTransport(text string) (types.ImageReference, error) {
 	word, rest, ok := strings.Cut(text, ":")
 	t := transport(word)
-	if ok && word == "sif" {
-		return nil, fmt.Errorf("%q: \"sif:\" locations are not supported: convert the image to an OCI layout first, with skopeo copy", text)
-	}
 	if !ok || t == nil {
 		if strings.Contains(text, "://") {
 			//lint:ignore ST1005 the family's text (cli.md §14)
@@ -292,8 +293,15 @@ func exists(ref types.ImageReference) error {
 	if !isLocalTransport(ref) {
 		return nil
 	}
-	_, err := os.Stat(localPath(ref))
-	return err
+	if _, err := os.Stat(localPath(ref)); err != nil || ref.Transport().Name() != sif.Transport.Name() {
+		return err
+	}
+	for _, tool := range []string{"unsquashfs", "fakeroot"} { // the library unpacks with them
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("SIF files are read with the programs unsquashfs and fakeroot: install squashfs-tools and fakeroot: %w", err)
+		}
+	}
+	return nil
 }
 
 // localPath is the file or directory that a local transport's reference is in. Only a directory of blobs has no name behind a colon.

@@ -366,7 +366,8 @@ func manifestType(format string) (string, error) {
 	case "v2s1":
 		return manifest.DockerV2Schema1SignedMediaType, nil
 	}
-	return "", fmt.Errorf("unknown format %q. Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'", format)
+	// The family's text, spelling included (cli.md §10.3).
+	return "", fmt.Errorf("unknown format %q. Choose on of the supported formats: 'oci', 'v2s1', or 'v2s2'", format)
 }
 
 // Destination tells whether text names a place other than local storage, as commit and build read it:

@@ -11,7 +11,8 @@ export DEBIAN_FRONTEND=noninteractive
 needed="buildah:buildah podman:podman skopeo:skopeo umoci:umoci runc:runc crun:crun
 mmdebstrap:mmdebstrap docker-registry:docker-registry newuidmap:uidmap gcc:gcc gencat:libc6-dev
 containerd:containerd pasta:passt slirp4netns:slirp4netns ip:iproute2 /usr/lib/cni/ptp:containernetworking-plugins
-/usr/lib/podman/netavark:netavark iptables:iptables bzip2:bzip2 xz:xz-utils useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp gpg:gpg openssl:openssl"
+/usr/lib/podman/netavark:netavark iptables:iptables bzip2:bzip2 xz:xz-utils useradd:passwd setpriv:util-linux strace:strace git:git cpp:cpp gpg:gpg openssl:openssl
+mksquashfs:squashfs-tools fakeroot:fakeroot"
 
 missing=
 for pair in $needed; do

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,7 +161,7 @@ func (f *imagesFlags) rows(i *builder.Image) ([]imageRow, error) {
 		repo, _, _ = strings.Cut(repo, "@")
 		rows = append(rows, imageRow{Name: repo, Tag: tag, ID: f.id(i), Digest: i.Digest().String(), Created: i.Created().Unix(),
 			CreatedAt: age(i.Created()), CreatedAtRaw: i.Created().Format(time.RFC3339Nano), Size: sizeText(size), ReadOnly: i.ReadOnly(),
-			History: strings.Join(i.NamesHistory(), ", ")})
+			History: cmp.Or(strings.Join(i.FormerNames(), ", "), "<none>")})
 	}
 	return rows, nil
 }
@@ -201,7 +202,7 @@ func (f *imagesFlags) printJSON(w io.Writer, list []*builder.Image) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, imageJSON{i.ID(), i.Names(), i.Digest().String(), age(i.Created()), sizeText(size), i.Created().Unix(), i.Created(), i.ReadOnly(), i.NamesHistory()})
+		rows = append(rows, imageJSON{i.ID(), i.Names(), i.Digest().String(), age(i.Created()), sizeText(size), i.Created().Unix(), i.Created(), i.ReadOnly(), i.FormerNames()})
 	}
 	return writeJSON(w, rows)
 }

@@ -15,6 +15,9 @@ func newPushCmd(g *globals) *cobra.Command {
 	var quiet, all, rm bool
 	var digestfile string
 	cmd := &cobra.Command{Use: "push [flags] IMAGE [DESTINATION]", Short: "Copy an image to a registry, an archive or a directory",
+		Long: "Copy an image to a registry, an archive or a directory. Without DESTINATION it goes where its name says.\n\n" +
+			"A destination is TRANSPORT:REST, with the transports containers-storage, dir, docker, docker-archive, docker-daemon, oci, oci-archive. " +
+			"IMAGE may be elsewhere as well, and be read by sif too.",
 		Example: "  push app docker://registry.example/app:1\n  push app oci-archive:app.tar",
 		Args:    between(1, 2, "at least a source image ID must be specified")}
 	fs := cmd.Flags()

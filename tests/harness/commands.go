@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/containers/image/v5/signature/sigstore"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sylabs/sif/v2/pkg/sif"
 
 	"github.com/slipway-build/slipway/internal/regtest"
 	"github.com/slipway-build/slipway/internal/tree"
@@ -46,6 +48,7 @@ func (h *Harness) commands() map[string]func(*testscript.TestScript, bool, []str
 		"sleeper":  sleeper,
 		"clean":    h.clean,
 		"fresh":    fresh,
+		"sif":      makeSIF,
 		"program":  program,
 	}
 	cmds := map[string]func(*testscript.TestScript, bool, []string){}
@@ -391,6 +394,27 @@ func program(ts *testscript.TestScript, args []string) error {
 		return errors.New("usage: program PACKAGE FILE")
 	}
 	return compile("./"+args[0], ts.MkAbs(args[1]))
+}
+
+// makeSIF is "sif SQUASHFS FILE": puts a file system into a SIF file, for the machine's architecture.
+func makeSIF(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: sif SQUASHFS FILE")
+	}
+	f, err := os.Open(ts.MkAbs(args[0]))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d, err := sif.NewDescriptorInput(sif.DataPartition, f, sif.OptPartitionMetadata(sif.FsSquash, sif.PartPrimSys, runtime.GOARCH))
+	if err != nil {
+		return err
+	}
+	made, err := sif.CreateContainerAtPath(ts.MkAbs(args[1]), sif.OptCreateWithDescriptors(d))
+	if err != nil {
+		return err
+	}
+	return made.UnloadContainer()
 }
 
 // fresh is "fresh [FILE…]": removes the storage, whose directory is mounted on itself, and the files.
