@@ -74,7 +74,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	}
 	res, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
-		return nil, p.located(err)
+		return nil, p.endless(err)
 	}
 	p.Escape = res.EscapeToken
 	froms, err := prepare(res.AST)
