@@ -82,6 +82,9 @@ func (o *StoreOptions) open(so storage.StoreOptions) (storage.Store, error) {
 	if so.GraphDriverName == "" && len(so.GraphDriverPriority) == 0 {
 		so.GraphDriverName = driverIn(so.GraphRoot, "overlay")
 	}
+	if !slices.Contains([]string{"", "overlay", "overlay2", "vfs", "zfs"}, so.GraphDriverName) {
+		return nil, fmt.Errorf("no storage driver is called %q: use overlay or vfs (--storage-driver, $STORAGE_DRIVER or storage.conf)", so.GraphDriverName)
+	}
 	st, err := storage.GetStore(so)
 	if err == nil || o.Driver != "" || so.GraphDriverName != "overlay" || !impossible(err) {
 		return st, err
@@ -135,7 +138,11 @@ func (o *StoreOptions) storage() (so storage.StoreOptions, ids *idmap.IDs, err e
 	} else if o.Root != "" && so.GraphDriverName != "" && len(so.GraphDriverOptions) == 0 {
 		so.GraphDriverName = driverIn(so.GraphRoot, so.GraphDriverName)
 	}
-	so.GraphDriverOptions = append(so.GraphDriverOptions, o.DriverOptions...)
+	for _, option := range o.DriverOptions {
+		if !slices.Contains(so.GraphDriverOptions, option) { // the library reads $STORAGE_OPTS too, but not always
+			so.GraphDriverOptions = append(so.GraphDriverOptions, option)
+		}
+	}
 	so.TransientStore = so.TransientStore || o.TransientStore
 	if err := os.MkdirAll(so.GraphRoot, 0o700); err != nil {
 		return so, nil, fmt.Errorf("preparing storage %s: %w: name another place with --root", so.GraphRoot, err)

@@ -44,6 +44,11 @@ func (e env) plain(name string) string {
 	return v
 }
 
+// list is what commas separate in a variable.
+func (e env) list(name string) []string {
+	return strings.FieldsFunc(e.plain(name), func(r rune) bool { return r == ',' })
+}
+
 // matching are the variables "K=V" of a name, or of all names that begin with what stands before a final "*".
 func (e env) matching(pattern string) (list []string) {
 	prefix, many := strings.CutSuffix(pattern, "*")

@@ -23,7 +23,7 @@ func globalFlags(root *cobra.Command, g *globals) {
 	fs.StringVar(&o.ImageStore, "imagestore", "", "separate `dir`ectory for image layers")
 	fs.StringVar(&o.Driver, "storage-driver", g.env.plain("STORAGE_DRIVER"), "storage `driver`: overlay or vfs")
 	fs.StringVar(&o.Ownership, "ownership", g.env.own("OWNERSHIP"), "`what` becomes of owners that cannot be set: record, ignore or fail")
-	fs.StringSliceVar(&o.DriverOptions, "storage-opt", nil, "storage driver `option`")
+	fs.StringSliceVar(&o.DriverOptions, "storage-opt", g.env.list("STORAGE_OPTS"), "storage driver `option`")
 	fs.BoolVar(&o.TransientStore, "transient-store", false, "keep container metadata in the volatile directory")
 	fs.StringVar(&o.RegistriesConf, "registries-conf", "", "registries.conf `file`")
 	fs.StringVar(&o.RegistriesConfDir, "registries-conf-dir", "", "registries.conf.d `dir`ectory")
