@@ -105,6 +105,9 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 		return fmt.Errorf("building multiple images, but metadata file %q can only be used to store information about one image", f.metadata)
 	}
 	for _, o := range outputs {
+		if o.kind == "tar" && o.split != nil && !*o.split {
+			return errors.New("platform-split=false puts the files of several platforms together with type=local only")
+		}
 		if o.kind == "docker" {
 			return errors.New("type=docker holds one image: build for one platform, or use type=oci")
 		}

@@ -25,6 +25,7 @@ import (
 type output struct {
 	kind, dest, name string
 	tar, push        bool
+	split            *bool  // a directory for each platform; nil is where there are several
 	byDigest         bool   // pushed without a tag
 	pushed           []byte // the manifest that is in the registry then
 	compression      builder.Compression
@@ -193,6 +194,10 @@ func parseOutput(text string) (*output, error) {
 			o.name = v
 		case "tar":
 			o.tar, err = strconv.ParseBool(v)
+		case "platform-split":
+			var split bool
+			split, err = strconv.ParseBool(v)
+			o.split = &split
 		case "push":
 			o.push, err = strconv.ParseBool(v)
 		case "compression":
@@ -222,6 +227,9 @@ func parseOutput(text string) (*output, error) {
 }
 
 func (o *output) check() error {
+	if o.split != nil && o.kind != "local" && o.kind != "tar" {
+		return errors.New("platform-split is for type=local and type=tar")
+	}
 	switch o.kind {
 	case "":
 		return errors.New("missing required key \"type\"")
@@ -277,7 +285,7 @@ func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	case "local":
 		return o.local(ctx, s, r)
 	case "tar":
-		if r.index == nil {
+		if !o.splits(r) {
 			return o.toFile(func(w io.Writer) error { return s.ExportTar(ctx, r.images[0], w) })
 		}
 		return o.toFile(func(w io.Writer) error { return s.ExportTars(ctx, r.images, w) })
@@ -304,11 +312,19 @@ func (o *output) write(ctx context.Context, s *builder.Store, r *built) error {
 	return err
 }
 
+// splits tells whether each platform has a directory of its own.
+func (o *output) splits(r *built) bool {
+	if o.split == nil {
+		return r.index != nil
+	}
+	return *o.split
+}
+
 // local writes the files of the image, or of those for several platforms each into a directory of its own.
 func (o *output) local(ctx context.Context, s *builder.Store, r *built) error {
 	for _, img := range r.images {
 		dest := o.dest
-		if r.index != nil {
+		if o.splits(r) {
 			name, err := img.PlatformDir(ctx)
 			if err != nil {
 				return err
