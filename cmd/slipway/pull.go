@@ -31,6 +31,7 @@ func newPullCmd(g *globals) *cobra.Command {
 		if !quiet {
 			o.Report = g.err
 		}
+		defer g.holdStart()()
 		images := make([]*builder.Image, 1)
 		if o.AllTags {
 			images, err = s.PullAll(ctx, args[0], o)
