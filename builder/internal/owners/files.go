@@ -112,12 +112,26 @@ func (s *Supervisor) lookup(st *unix.Stat_t, at spot, read func() (rootfs.Overri
 			delete(s.memory, key)
 		}
 	}
+	if outsiders(st) {
+		return rootfs.Override{Mode: st.Mode & 0o7777}, true
+	}
 	if k, ok := s.seen[key]; ok && k.changed == st.Ctim {
 		return k.record, k.recorded
 	}
 	o, recorded := read()
 	s.see(key, st.Ctim, o, recorded)
 	return o, recorded
+}
+
+// outsiders tells whether a file is a device that belongs to somebody who has no id here: the machine's, in /dev, which is root's.
+func outsiders(st *unix.Stat_t) bool {
+	const nobody = 65534
+	return st.Uid == nobody && device(st.Mode)
+}
+
+// device tells whether a mode is a device's.
+func device(mode uint32) bool {
+	return mode&unix.S_IFMT == unix.S_IFCHR || mode&unix.S_IFMT == unix.S_IFBLK
 }
 
 // sight is what was read of a file that was changed then for the last time: as records are attributes, they change with that.
@@ -158,7 +172,7 @@ type birth struct{ sec, nsec int64 }
 // birth is when the file whose state is st was made, as far as its file system tells. Those of terminals, whose numbers are the
 // first to come again, do not; but only we change their owners and permissions, so that the time of that will do.
 func (p spot) birth(st *unix.Stat_t) birth {
-	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+	if device(st.Mode) {
 		return birth{st.Ctim.Sec, st.Ctim.Nsec}
 	}
 	flags := unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW
@@ -252,6 +266,12 @@ func (c *call) chownPath(dirfd, arg int, nofollow, empty bool) result {
 		return failed(err)
 	}
 	f, err := c.file(dirfd, name, nofollow, empty)
+	for range 40 { // links
+		if nofollow || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ELOOP) || !c.follow(dirfd, &name) {
+			break
+		}
+		f, err = c.file(dirfd, name, nofollow, empty)
+	}
 	if err != nil {
 		return failed(err)
 	}
@@ -292,7 +312,11 @@ func (c *call) chmod(f *file, mode uint32) result {
 	if !c.valid() {
 		return proceed()
 	}
-	if err := unix.Chmod(own(f.fd), mode); err != nil {
+	err := unix.Chmod(own(f.fd), mode)
+	switch {
+	case err != nil && device(f.st.Mode) && mode == f.st.Mode&0o7777:
+		return done(0) // the machine's, as it is wanted
+	case err != nil:
 		return failed(err)
 	}
 	f.meant.Mode = mode
@@ -382,7 +406,7 @@ func (c *call) placeIn(at int, base string) (*place, *result) {
 func (c *call) mode(p *place, mode uint32) uint32 {
 	mode &= 0o7777
 	if umask := c.umask(); mode&umask != 0 {
-		if n, err := unix.Getxattr(own(p.dir), "system.posix_acl_default", nil); err != nil || n == 0 {
+		if n, err := unix.Getxattr(own(p.dir), defaultACL, nil); err != nil || n == 0 {
 			mode &^= umask
 		}
 	}

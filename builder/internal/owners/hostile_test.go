@@ -204,9 +204,14 @@ func madeTarget() {
 	must(unix.Chmod("/w", 0o777))
 	must(unix.Setresuid(70, 70, 70))
 	wrong := 0
-	for range 3000 {
-		fd, err := unix.Open("/w/made", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
-		if err != nil || unix.Fchmod(fd, 0o640) != nil || unix.Unlink("/w/made") != nil {
+	for i := range 3000 {
+		name := fmt.Sprint("/w/made", i)
+		fd, err := unix.Open(name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600)
+		if err == nil {
+			err = unix.Fchmod(fd, 0o640)
+		}
+		if err != nil {
+			fmt.Println(i, fd, err)
 			wrong++
 		}
 		unix.Close(fd)

@@ -18,12 +18,17 @@ type notification struct {
 	args  [6]uint64
 }
 
-// ioctl is for requests that never wait: Go's scheduler need not hear of them.
+// ioctl is for requests that hardly wait: Go's scheduler need not hear of them. A signal may end even those; an answer must not be lost by that.
 func ioctl(fd int, request uintptr, p unsafe.Pointer) error {
-	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p)); errno != 0 {
-		return errno
+	for {
+		switch _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p)); errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
 	}
-	return nil
 }
 
 // preferHandover asks the kernel to run target and supervisor in turn on one processor, as they never run at the same time.

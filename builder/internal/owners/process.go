@@ -283,6 +283,28 @@ func (c *call) open(dirfd int, name string, nofollow, empty bool) (int, error) {
 	return openat2(root, name, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
 
+// follow replaces the name of a link by what it says: a log that leads to /dev/stdout leads to a link of the caller's own in the end, which
+// the kernel would not follow for us.
+func (c *call) follow(dirfd int, name *string) bool {
+	fd, err := c.open(dirfd, *name, true, false)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", b)
+	if err != nil {
+		return false
+	}
+	target := string(b[:n])
+	if !path.IsAbs(target) {
+		dir, _ := path.Split(*name)
+		target = dir + target
+	}
+	*name = target
+	return true
+}
+
 // beneath is the short way for relative paths without links.
 func (c *call) beneath(dirfd int, name string, flags uint64) (int, error) {
 	base, err := c.start(dirfd)

@@ -2,6 +2,7 @@ package owners
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -85,8 +86,11 @@ func listxattrat(c *call) result {
 	return c.listPath(c.arg(0), 1, flags&unix.AT_SYMLINK_NOFOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0, 3)
 }
 
-// accessACL is an attribute whose setting changes the permissions: cp -p sets them so.
-const accessACL = "system.posix_acl_access"
+// accessACL is an attribute whose setting changes the permissions: cp -p sets them so. A directory's defaultACL is for what is made in it.
+const (
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
+)
 
 // mine refuses a change of an attribute that is a record, as a file system that has no such attributes; programs go on then. at
 // finds the file; it is asked only where the name alone does not tell.
@@ -97,8 +101,8 @@ func (c *call) mine(nameArg int, at func(f func(path string) result) result) res
 		return proceed()
 	case rootfs.IsRecordName(name, unix.S_IFREG):
 		return result{errno: unix.ENOTSUP}
-	case name == accessACL:
-		return at(c.setACL)
+	case name == accessACL || name == defaultACL:
+		return at(func(path string) result { return c.setACL(path, name) })
 	case !rootfs.IsRecordName(name, unix.S_IFLNK):
 		return proceed()
 	}
@@ -111,19 +115,12 @@ func (c *call) mine(nameArg int, at func(f func(path string) result) result) res
 	})
 }
 
-// setACL sets an access list and keeps the permissions of the record in step, like chmod.
-func (c *call) setACL(path string) result {
-	addr, size := c.n.args[2], c.n.args[3]
-	switch c.n.nr {
-	case unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR:
-	case unix.SYS_SETXATTRAT:
-		var raw [16]byte // struct xattr_args: value, size, flags
-		if err := c.readFull(c.n.args[4], raw[:]); err != nil {
-			return failed(unix.EFAULT)
-		}
-		addr, size = binary.NativeEndian.Uint64(raw[:]), uint64(binary.NativeEndian.Uint32(raw[8:]))
-	default:
-		return proceed() // to remove it leaves the permissions
+// setACL sets an access list and keeps the permissions of the record in step, like chmod. A list of ids that exist here in records only is
+// refused as by a file system without lists: programs go on then.
+func (c *call) setACL(path, name string) result {
+	value, r := c.attributeValue()
+	if r != nil {
+		return *r
 	}
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -137,18 +134,17 @@ func (c *call) setACL(path string) result {
 	switch who := c.who(); {
 	case who.uid.fs != 0 && int(who.uid.fs) != f.meant.UID:
 		return result{errno: unix.EPERM}
-	case !f.recorded || size > 65536:
+	case !f.recorded && !namesIDs(value) || !c.valid():
 		return proceed()
 	}
-	value := make([]byte, size)
-	if err := c.readFull(addr, value); err != nil {
-		return failed(unix.EFAULT)
-	}
-	if !c.valid() {
-		return proceed()
-	}
-	if err := unix.Setxattr(own(fd), accessACL, value, 0); err != nil {
+	err = unix.Setxattr(own(fd), name, value, 0)
+	switch {
+	case errors.Is(err, unix.EINVAL) && namesIDs(value):
+		return result{errno: unix.ENOTSUP}
+	case err != nil:
 		return failed(err)
+	case !f.recorded:
+		return done(0)
 	}
 	if err := unix.Fstat(fd, &f.st); err != nil {
 		return failed(err)
@@ -158,6 +154,42 @@ func (c *call) setACL(path string) result {
 		return failed(err)
 	}
 	return done(0)
+}
+
+// attributeValue reads the value that a call sets. A result: it sets none, or none that the kernel takes.
+func (c *call) attributeValue() ([]byte, *result) {
+	p, fault := proceed(), failed(unix.EFAULT)
+	addr, size := c.n.args[2], c.n.args[3]
+	switch c.n.nr {
+	case unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR:
+	case unix.SYS_SETXATTRAT:
+		var raw [16]byte // struct xattr_args: value, size, flags
+		if err := c.readFull(c.n.args[4], raw[:]); err != nil {
+			return nil, &fault
+		}
+		addr, size = binary.NativeEndian.Uint64(raw[:]), uint64(binary.NativeEndian.Uint32(raw[8:]))
+	default:
+		return nil, &p // to remove a list leaves the permissions
+	}
+	if size > 65536 {
+		return nil, &p
+	}
+	value := make([]byte, size)
+	if err := c.readFull(addr, value); err != nil {
+		return nil, &fault
+	}
+	return value, nil
+}
+
+// namesIDs tells whether an access list has entries for users or groups: behind a header of four bytes, each has a tag, permissions and an id.
+func namesIDs(list []byte) bool {
+	const user, group = 0x02, 0x08
+	for at := 4; at+8 <= len(list); at += 8 {
+		if tag := binary.LittleEndian.Uint16(list[at:]); tag == user || tag == group {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *call) minePath(dirfd, arg int, nofollow, empty bool, nameArg int) result {
