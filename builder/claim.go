@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage"
@@ -112,6 +113,59 @@ func (s *Store) sweepClaim(file string) error {
 // SweepPulls removes the layers that pulls left when they were killed or cut off.
 func (s *Store) SweepPulls() error {
 	return s.sweepMarks(func(name string) bool { return strings.HasPrefix(name, pulling) })
+}
+
+// forgetPulls removes the claims of dead pulls that nothing is left of to remove: images stand on their layers by now, as that of the pull
+// which went on from there, or they are gone.
+func (s *Store) forgetPulls() error {
+	dead, err := filepath.Glob(filepath.Join(s.st.GraphRoot(), "slipway", "live", pulling+"*"))
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	left, err := s.unusedLayers()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, file := range dead {
+		lock, err := flock.Try(file, flock.Exclusive)
+		if err != nil {
+			continue // alive
+		}
+		text, err := os.ReadFile(file)
+		waits := slices.ContainsFunc(strings.Split(string(text), "\n"), func(line string) bool {
+			id, made := strings.CutPrefix(line, claimMade)
+			return made && left[id]
+		})
+		if err == nil && !waits {
+			errs = append(errs, lock.Remove())
+			continue
+		}
+		errs = append(errs, err, lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// unusedLayers are those that no image stands on.
+func (s *Store) unusedLayers() (map[string]bool, error) {
+	layers, err := s.st.Layers()
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.allImages()
+	if err != nil {
+		return nil, err
+	}
+	left, parent := map[string]bool{}, map[string]string{}
+	for i := range layers {
+		left[layers[i].ID], parent[layers[i].ID] = true, layers[i].Parent
+	}
+	for i := range images {
+		for id := images[i].TopLayer; id != ""; id = parent[id] {
+			delete(left, id)
+		}
+	}
+	return left, nil
 }
 
 // dropClaimed removes the layers that a claim made, or leaves them to others that claim them. The lock of layers is held.

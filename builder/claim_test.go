@@ -130,6 +130,39 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// The claim of a pull that was killed goes when a later pull has made an image of what it left, and not before.
+func TestForgetPulls(t *testing.T) {
+	s := claimStore(t)
+	killed, other := s.claim(pulling), s.claim(pulling)
+	killed.make(t, "a", "")
+	killed.make(t, "b", "a")
+	killed.die(t)
+	other.make(t, "a", "")
+	other.make(t, "c", "a")
+	claims := func(when string, want int) {
+		t.Helper()
+		if err := s.forgetPulls(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(s.GraphRoot(), "slipway", "live", pulling+"*"))
+		if err != nil || len(left) != want {
+			t.Errorf("%s: claims %v, %v; want %d", when, left, err, want)
+		}
+	}
+	claims("nobody has b", 2)
+	if _, err := s.st.CreateImage("of c", nil, "c", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	claims("only a is in use", 2)
+	if _, err := s.st.CreateImage("of b", nil, "b", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	claims("all are in use; the other pull lives", 1)
+	other.die(t)
+	claims("both are dead", 0)
+	s.wantLayers(t, "in the end", "a", "b", "c")
+}
+
 func TestMovedFilesAreNotClaimed(t *testing.T) {
 	s := claimStore(t)
 	c := s.claim(committing)

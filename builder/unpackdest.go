@@ -79,6 +79,11 @@ func (d *unpackDest) drop(failed error) {
 	if err := end(); err != nil {
 		d.s.o.Log.Warn("removing layers of an image that was refused", "error", err)
 	}
+	if failed == nil {
+		if err := d.s.forgetPulls(); err != nil {
+			d.s.o.Log.Debug("forgetting dead pulls", "error", err)
+		}
+	}
 	for blob, l := range d.staged {
 		delete(d.staged, blob)
 		if err := l.Drop(); err != nil {
