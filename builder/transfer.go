@@ -167,7 +167,7 @@ func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 	for k := 1; ; k++ {
 		start := s.o.Now()
 		err := f()
-		// A token that was good a minute ago may have expired on the way; the library asks for another only when it starts again.
+		// A token that was good a while ago may have expired on the way; the library asks for another only when it starts again.
 		expired := unauthorized(err) && s.o.Now().Sub(start) >= tokenLife
 		if err == nil || !transient(err) && !expired {
 			return err
@@ -189,20 +189,21 @@ func (s *Store) retry(ctx context.Context, r Registry, f func() error) error {
 	}
 }
 
-// tokenLife is the shortest time that a registry's token is good for (distribution specification, token authentication).
-const tokenLife = time.Minute
+// tokenLife is after what time a refusal is a token's that expired: credentials that are wrong are refused at once. Tokens should be good for
+// a minute, but some are not, or were given out before.
+const tokenLife = 5 * time.Second
 
 // unauthorized tells whether a registry refused the credentials or the token.
 func unauthorized(err error) bool {
 	var refused docker.ErrUnauthorizedForCredentials
-	var code errcode.Error
-	return errors.As(err, &refused) || errors.As(err, &code) && code.Code == errcode.ErrorCodeUnauthorized
+	var code errcode.ErrorCoder // an errcode.Error or a bare code
+	return errors.As(err, &refused) || errors.As(err, &code) && code.ErrorCode() == errcode.ErrorCodeUnauthorized
 }
 
 // transient tells whether trying again can help: the network or the server failed, rather than refused.
 func transient(err error) bool {
 	var status docker.UnexpectedHTTPStatusError
-	var code errcode.Error
+	var code errcode.ErrorCoder
 	var download source.StatusError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errChanged):
@@ -212,7 +213,7 @@ func transient(err error) bool {
 	case errors.As(err, &download):
 		return download >= 500 || download == 429
 	case errors.As(err, &code):
-		return code.Code == errcode.ErrorCodeUnavailable || code.Code == errcode.ErrorCodeTooManyRequests
+		return code.ErrorCode() == errcode.ErrorCodeUnavailable || code.ErrorCode() == errcode.ErrorCodeTooManyRequests
 	}
 	return networkFailed(err)
 }

@@ -46,6 +46,7 @@ func TestRetry(t *testing.T) {
 		"name server is silent":  {&url.Error{Op: "Get", Err: &net.DNSError{IsTimeout: true}}, 0, 4},
 		"refused at once":        {refused, time.Second, 1},
 		"refused after a minute": {refused, time.Minute, 4},
+		"bare refusal, late":     {errcode.ErrorCodeUnauthorized, time.Minute, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

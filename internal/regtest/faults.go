@@ -22,6 +22,7 @@ const (
 	Unauthorized Fault = "401"      // as if the credentials were not, or no longer, good
 	Slow         Fault = "slow"     // the body comes in pieces, over half a second
 	Endless      Fault = "endless"  // the body goes on with zeros, up to a gigabyte
+	Expired      Fault = "expired"  // the request takes seconds, and then no token that was given is good any more
 	Redirect     Fault = "redirect" // to the same path of another host, where everybody is let in
 )
 
@@ -35,7 +36,7 @@ type injected struct {
 // Inject makes the next n requests of a method whose path contains text go wrong.
 func (r *Registry) Inject(f Fault, method, text string, n int) error {
 	switch f {
-	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized, Slow, Endless, Redirect:
+	case ServerError, Busy, Reset, Truncate, WrongContent, Unauthorized, Slow, Endless, Expired, Redirect:
 	default:
 		return fmt.Errorf("no fault %q", f)
 	}

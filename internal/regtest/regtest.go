@@ -24,6 +24,7 @@ type Options struct {
 	User, Password string // basic authentication when User is not empty
 	TLS            bool   // HTTPS with a certificate of its own, see Registry.CA
 	NoMount        bool   // answer cross-repository mounts with a fresh upload
+	Tokens         bool   // who comes in needs a token, which is given to those whom User and Password let in
 }
 
 // A Registry is a running registry. Its methods may be called while it serves.
@@ -37,6 +38,7 @@ type Registry struct {
 	stats Stats
 
 	faults []*injected
+	tokens map[string]bool // those that are good
 }
 
 // A repository holds what one name has.
@@ -62,6 +64,7 @@ type Stats struct {
 	ManifestGets    int   `json:"manifestGets"`
 	BytesReceived   int64 `json:"bytesReceived"`
 	BytesSent       int64 `json:"bytesSent"`
+	Tokens          int   `json:"tokens"`
 	Unauthenticated int   `json:"unauthenticated"`
 	Redirected      int   `json:"redirected"` // requests that came here as to another host
 	Leaked          int   `json:"leaked"`     // those of them that had credentials
@@ -155,7 +158,9 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	r.stats.Requests++
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	moved := strings.HasPrefix(req.Host, elsewhere)
-	if f := r.next(req); f != "" && !moved {
+	if f := r.next(req); f == Expired {
+		r.expire()
+	} else if f != "" && !moved {
 		if w = misbehave(w, req, f); w == nil {
 			return
 		}
@@ -166,13 +171,13 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 			r.stats.Leaked++
 		}
 	} else if !r.allowed(req) {
-		r.stats.Unauthenticated++
-		w.Header().Set("WWW-Authenticate", `Basic realm="regtest"`)
-		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+		r.refuse(w, req)
 		return
 	}
 	rest, ok := strings.CutPrefix(req.URL.Path, "/v2/")
 	switch {
+	case r.options.Tokens && req.URL.Path == tokenPath:
+		r.serveToken(w)
 	case !ok:
 		fail(w, http.StatusNotFound, "NAME_UNKNOWN", "no such path")
 	case rest == "":
@@ -208,6 +213,10 @@ func (r *Registry) route(w http.ResponseWriter, req *http.Request, rest string) 
 }
 
 func (r *Registry) allowed(req *http.Request) bool {
+	if r.options.Tokens && req.URL.Path != tokenPath {
+		token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+		return ok && r.tokens[token]
+	}
 	if r.options.User == "" {
 		return true
 	}

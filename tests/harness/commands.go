@@ -102,7 +102,7 @@ func (h *Harness) loadBase(ts *testscript.TestScript, args []string) error {
 	return load(slipway, dir, args[0])
 }
 
-// registry is "registry [-tls] [-login USER:PASSWORD] [NAME]": a registry for the
+// registry is "registry [-tls] [-tokens] [-login USER:PASSWORD] [NAME]": a registry for the
 // rest of the script, its host in $NAME (default REGISTRY). With -tls its
 // certificate is $WORK/certs/ca.crt.
 func registry(ts *testscript.TestScript, args []string) error {
@@ -112,6 +112,8 @@ func registry(ts *testscript.TestScript, args []string) error {
 		switch {
 		case args[0] == "-tls":
 			o.TLS = true
+		case args[0] == "-tokens":
+			o.Tokens = true
 		case args[0] == "-login" && len(args) > 1:
 			o.User, o.Password, _ = strings.Cut(args[1], ":")
 			args = args[1:]
