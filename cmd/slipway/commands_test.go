@@ -200,11 +200,26 @@ func TestHelp(t *testing.T) {
 
 func TestManPages(t *testing.T) {
 	t.Parallel()
-	for name, text := range referencePages("man") {
+	pages := referencePages("man")
+	for name, text := range pages {
+		if to, ok := strings.CutPrefix(text, ".so man1/"); ok { // another name of a command
+			if _, there := pages[strings.TrimSpace(to)]; !there {
+				t.Errorf("%s: there is no %s", name, to)
+			}
+			continue
+		}
 		for _, section := range []string{".TH ", ".SH NAME\n", ".SH SYNOPSIS\n", ".SH OPTIONS\n", ".SH EXAMPLES\n"} {
 			if !strings.Contains(text, section) {
 				t.Errorf("%s: no %s", name, section)
 			}
+		}
+	}
+	if pages["slipway-bud.1"] != ".so man1/slipway-build.1\n" {
+		t.Errorf("slipway-bud.1: %q", pages["slipway-bud.1"])
+	}
+	for _, part := range []string{".SH COMMANDS\n", "\\fBimages\\fR\nList images", ".SH EXIT STATUS\n", ".SH ENVIRONMENT\n", ".SH FILES\n"} {
+		if !strings.Contains(pages["slipway.1"], part) {
+			t.Errorf("slipway.1: no %q", part)
 		}
 	}
 	if got := roff("a\\n\n.so x\n'y --z"); got != "a\\en\n\\&.so x\n\\&'y \\-\\-z" {

@@ -47,6 +47,9 @@ func referencePages(kind string) map[string]string {
 		file := strings.ReplaceAll(cmd.CommandPath(), " ", "-")
 		if kind == "man" {
 			pages[file+".1"] = manPage(cmd, file)
+			for _, alias := range cmd.Aliases {
+				pages[cmd.Parent().Name()+"-"+alias+".1"] = ".so man1/" + file + ".1\n"
+			}
 			return
 		}
 		pages[file+".md"] = markdownPage(cmd)
@@ -119,45 +122,4 @@ func markdownPage(cmd *cobra.Command) string {
 		fmt.Fprintf(&b, "- `%s`: %s\n", strings.TrimSpace(o.names+" "+o.value), o.help)
 	}
 	return b.String()
-}
-
-func manPage(cmd *cobra.Command, file string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %s 1 \"\" Slipway\n.SH NAME\n%s \\- %s\n", roff(strings.ToUpper(file)), roff(file), roff(cmd.Short))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", roff(synopsis(cmd)), roff(description(cmd)))
-	if len(cmd.Aliases) > 0 {
-		fmt.Fprintf(&b, ".PP\nOther names: %s.\n", roff(strings.Join(cmd.Aliases, ", ")))
-	}
-	b.WriteString(".SH OPTIONS\n")
-	for _, o := range options(cmd.LocalFlags()) {
-		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR \\fI%s\\fR\n%s\n", roff(o.names), roff(o.value), roff(o.help))
-	}
-	if cmd.HasExample() {
-		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(cmd.Example))
-	}
-	var also []string
-	if cmd.HasParent() {
-		also = append(also, strings.ReplaceAll(cmd.Parent().CommandPath(), " ", "-"))
-	}
-	for _, c := range cmd.Commands() {
-		if !c.Hidden {
-			also = append(also, strings.ReplaceAll(c.CommandPath(), " ", "-"))
-		}
-	}
-	if len(also) > 0 {
-		fmt.Fprintf(&b, ".SH SEE ALSO\n%s(1)\n", roff(strings.Join(also, "(1), ")))
-	}
-	return b.String()
-}
-
-// roff escapes text: no backslash, dash or control line of it means anything to the formatter.
-func roff(text string) string {
-	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
-			lines[i] = `\&` + line
-		}
-	}
-	return strings.Join(lines, "\n")
 }
