@@ -105,6 +105,9 @@ func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (
 	if c.box.Isolation == IsolationOCI && foreign(c.root, argv[0], s.Process.Cwd, s.Process.Env) {
 		return res, &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv[0]), Errno: unix.ENOEXEC}
 	}
+	if err := c.placeBelow(s); err != nil {
+		return res, err
+	}
 	rootTree, err := c.reachable(s, mountpoint)
 	if err != nil {
 		return res, err
