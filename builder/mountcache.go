@@ -32,14 +32,14 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 	if c.ids == nil { // remote caches know the container's owners only
 		c.remote = p.o.SeedCache
 	}
-	var seed *rootfs.Root
+	var seed *mountSource
 	source := m.Source
 	if m.From != "" {
 		src, err := p.source(ctx, m.From)
 		if err != nil {
 			return err
 		}
-		seed, source = src.root, "/"
+		seed, source = &src, "/"
 		if c.origin, err = p.origin(m); err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (p *mounting) cache(ctx context.Context, m Mount) error {
 
 // held is the directory of a cache, which the command holds until it has ended. One that it holds already is the same one: a command does
 // not wait for itself.
-func (p *mounting) held(ctx context.Context, c cacheDir, seed *rootfs.Root) (string, error) {
+func (p *mounting) held(ctx context.Context, c cacheDir, seed *mountSource) (string, error) {
 	if data := p.caches[c.key()]; data != "" && c.m.Sharing != "private" {
 		return data, nil
 	}
@@ -158,7 +158,7 @@ func (c cacheDir) mount() CacheMount { return CacheMount{Key: c.key(), ID: c.m.I
 
 // open locks the cache as its sharing mode says and returns where its content is. A private cache that somebody else uses is
 // left to them: there are as many as are used at the same time.
-func (c cacheDir) open(ctx context.Context, seed *rootfs.Root) (*flock.Lock, string, error) {
+func (c cacheDir) open(ctx context.Context, seed *mountSource) (*flock.Lock, string, error) {
 	base, err := c.s.dir("mounts")
 	if err != nil {
 		return nil, "", err
@@ -218,7 +218,7 @@ func wait(ctx context.Context, file string, mode flock.Mode) (*flock.Lock, error
 }
 
 // fill makes the content of a new cache: aside, so that it is whole or not there.
-func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error {
+func (c cacheDir) fill(ctx context.Context, dir string, seed *mountSource) error {
 	lock, err := wait(ctx, filepath.Join(dir, "making"), flock.Exclusive)
 	if err != nil {
 		return err
@@ -250,7 +250,7 @@ func (c cacheDir) fill(ctx context.Context, dir string, seed *rootfs.Root) error
 }
 
 // begin makes the directory "new" with what the cache begins with: what a remote cache has of it, else the seed.
-func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top *rootfs.Dir, seed *rootfs.Root) error {
+func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top *rootfs.Dir, seed *mountSource) error {
 	renew := func() error {
 		if err := top.RemoveAll("new"); err != nil {
 			return err
@@ -271,7 +271,7 @@ func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top 
 	if seed == nil {
 		return top.Chown("new", int(c.m.UID), int(c.m.GID))
 	}
-	o := copier.Options{KeepOwner: true, NoDigest: true, NoWildcard: true}
-	_, err := copier.Copy(ctx, root, "/new/", seed, []string{first(c.m.Source, "/")}, o)
+	o := copier.Options{KeepOwner: !seed.rootOwns, Ignore: seed.ignore, NoDigest: true, NoWildcard: true}
+	_, err := copier.Copy(ctx, root, "/new/", seed.root, []string{first(c.m.Source, "/")}, o)
 	return err
 }

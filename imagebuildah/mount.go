@@ -27,7 +27,11 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	}
 	o.Identify = func(from string) (string, error) {
 		t, err := st.tree(ctx, mountFlag, from)
-		return t.layer, err
+		if err != nil || t.layer != "" {
+			return t.layer, err
+		}
+		at, err := st.bound(ctx, builder.Mount{From: from}) // a context is what it holds now
+		return at.content, err
 	}
 	if len(b.o.CacheFrom) > 0 {
 		o.SeedCache = st.seedCache
