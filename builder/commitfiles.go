@@ -2,9 +2,12 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/source"
@@ -52,6 +55,9 @@ func (w *Workspace) addFile(ctx context.Context, spec string) (string, error) {
 	}
 	defer root.Close()
 	info, err := root.Stat(filepath.Base(from))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = syscall.ENOENT // else it would name a path in root
+	}
 	if err != nil {
 		return "", err
 	}

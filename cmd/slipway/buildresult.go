@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/imagebuildah"
@@ -117,35 +113,6 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 
 // several tells whether the result is a list of images.
 func (f *buildFlags) several() bool { return f.o.List || len(f.o.Platforms) > 1 }
-
-// writable says before a build why a file for its result, "" for none, cannot be written after it.
-func writable(flag, name string) error {
-	if name == "" {
-		return nil
-	}
-	info, err := os.Stat(name)
-	var f *os.File
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // an empty file left by a failed build would be taken for a result
-		if f, err = os.CreateTemp(filepath.Dir(name), ".slipway-"); err == nil {
-			err = errors.Join(f.Close(), os.Remove(f.Name()))
-		}
-	case err == nil && info.IsDir():
-		err = syscall.EISDIR
-	case err == nil && info.Mode().IsRegular():
-		if f, err = os.OpenFile(name, os.O_WRONLY, 0); err == nil {
-			err = f.Close()
-		}
-	}
-	var why *fs.PathError
-	if errors.As(err, &why) {
-		err = why.Err // the name is of no use where it is a temporary one
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s cannot be written: %w", flag, name, err)
-	}
-	return nil
-}
 
 // deliver writes what was built to all the places that are not local storage, and says what it is.
 func (f *buildFlags) deliver(ctx context.Context, s *builder.Store, res *imagebuildah.Result, outputs []*output) error {

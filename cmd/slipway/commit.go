@@ -97,8 +97,10 @@ func (f *commitFlags) settle(g *globals, o *builder.CommitOptions) (err error) {
 		o.Report, o.SBOM.Pull.Report = g.err, g.err
 	}
 	o.SBOM.Pull.Registry = o.Registry
-	o.Changes, err = f.edits()
-	return err
+	if o.Changes, err = f.edits(); err != nil {
+		return err
+	}
+	return errors.Join(writable("--iidfile", f.iidfile), writable("--metadata-file", f.metadata))
 }
 
 // oldTimeFlags binds the former spellings of --timestamp.

@@ -71,8 +71,10 @@ func (f *fromFlags) bind(fs *pflag.FlagSet, g *globals) (settle func() error) {
 		if !f.quiet {
 			o.Pull.Report = g.err
 		}
-		o.Sandbox.Isolation, err = g.env.isolation(f.iso)
-		return err
+		if o.Sandbox.Isolation, err = g.env.isolation(f.iso); err != nil {
+			return err
+		}
+		return writable("--cidfile", f.cidfile)
 	}
 }
 

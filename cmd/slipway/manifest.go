@@ -171,13 +171,10 @@ func newManifestPushCmd(g *globals) *cobra.Command {
 			o.Report = g.err
 		}
 		d, err := s.PushIndex(ctx, args[0], args[len(args)-1], o)
-		if err == nil && digestfile != "" {
-			err = writeFile(digestfile, d.String())
+		if err != nil {
+			return err
 		}
-		if err == nil && rm {
-			_, err = s.RemoveIndex(args[0])
-		}
-		return err
+		return pushed(s, args[0], d, digestfile, rm)
 	})
 	return cmd
 }

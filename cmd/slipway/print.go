@@ -2,10 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -41,3 +45,32 @@ func oneLine(text string) string {
 
 // writeFile writes an ID file. A device, as /dev/null, is written in place.
 func writeFile(name, text string) error { return os.WriteFile(name, []byte(text), 0o644) } //nolint:gosec // for other programs to read
+
+// writable says before the work why a file for its result, "" for none, cannot be written after it.
+func writable(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	var f *os.File
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // an empty file left by a failed build would be taken for a result
+		if f, err = os.CreateTemp(filepath.Dir(name), ".slipway-"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	case err == nil && info.IsDir():
+		err = syscall.EISDIR
+	case err == nil && info.Mode().IsRegular():
+		if f, err = os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+			err = f.Close()
+		}
+	}
+	var why *fs.PathError
+	if errors.As(err, &why) {
+		err = why.Err // the name is of no use where it is a temporary one
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s cannot be written: %w", flag, name, err)
+	}
+	return nil
+}

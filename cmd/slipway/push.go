@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/builder"
@@ -47,13 +48,24 @@ func newPushCmd(g *globals) *cobra.Command {
 			}
 		}
 		d, err := s.Push(ctx, args[0], args[len(args)-1], o)
-		if err == nil && digestfile != "" {
-			err = writeFile(digestfile, d.String())
+		if err != nil {
+			return err
 		}
-		if err == nil && rm {
-			_, err = s.RemoveIndex(args[0])
-		}
-		return err
+		return pushed(s, args[0], d, digestfile, rm)
 	})
 	return cmd
+}
+
+// pushed writes the digest of what was pushed to a file, if one is named, and with rm deletes the list that it was.
+func pushed(s *builder.Store, list string, d digest.Digest, digestfile string, rm bool) error {
+	if digestfile != "" {
+		if err := writeFile(digestfile, d.String()); err != nil {
+			return err
+		}
+	}
+	if !rm {
+		return nil
+	}
+	_, err := s.RemoveIndex(list)
+	return err
 }

@@ -100,10 +100,10 @@ func newSourcePushCmd(g *globals) *cobra.Command {
 			o.Report = g.err
 		}
 		d, err := s.PushSource(ctx, args[0], args[1], o)
-		if err == nil && digestfile != "" {
-			err = writeFile(digestfile, d.String())
+		if err != nil {
+			return err
 		}
-		return err
+		return pushed(s, "", d, digestfile, false)
 	})
 	return cmd
 }
