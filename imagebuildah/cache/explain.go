@@ -88,15 +88,31 @@ const longest = 200
 func values(a, b Input, field string) (from, to string) {
 	x, y := lists(a, b, field)
 	if one, other := without(x, y), without(y, x); len(one)+len(other) > 0 {
-		return short(one), short(other)
+		return apart(fmt.Sprintf("%q", one), fmt.Sprintf("%q", other))
 	}
-	return short(reflect.ValueOf(a).FieldByName(field).Interface()), short(reflect.ValueOf(b).FieldByName(field).Interface())
+	return apart(fmt.Sprintf("%q", reflect.ValueOf(a).FieldByName(field)), fmt.Sprintf("%q", reflect.ValueOf(b).FieldByName(field)))
 }
 
-func short(value any) string {
-	s := fmt.Sprintf("%q", value)
-	if len(s) > longest {
-		s = s[:longest] + "…"
+// apart shortens texts to where they differ, with a little of what they begin with alike.
+func apart(a, b string) (string, string) {
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
 	}
-	return s
+	from := 0
+	if max(len(a), len(b)) > longest {
+		from = max(0, same-longest/4)
+	}
+	return part(a, from), part(b, from)
+}
+
+func part(s string, from int) string {
+	begin, end := "", ""
+	if from > 0 {
+		begin = "…"
+	}
+	if s = s[from:]; len(s) > longest {
+		s, end = s[:longest], "…"
+	}
+	return begin + strings.ToValidUTF8(s, "") + end
 }

@@ -79,6 +79,7 @@ func TestExplain(t *testing.T) {
 		"below":   {Input{Kind: "RUN", Parent: "z", Args: []string{"make"}, Env: []string{"V=1"}}, []Input{base, far}, "what it stands on is another"},
 		"elements": {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=2", "W=1"}},
 			[]Input{{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=1", "W=1"}}}, `env was ["V=1"], is ["V=2"]`},
+		"far behind": {Input{Kind: "RUN", Args: []string{strings.Repeat("é", 999) + "was"}}, []Input{{Kind: "RUN", Args: []string{strings.Repeat("é", 999) + "is"}}}, `éis"], is …é`},
 		"order":      {Input{Kind: "RUN", Args: []string{"a", "b"}}, []Input{{Kind: "RUN", Args: []string{"b", "a"}}}, `args was ["b" "a"], is ["a" "b"]`},
 		"most alike": {Input{Kind: "RUN", Parent: "q", Args: []string{"other"}}, []Input{far, base}, `env was ["X=1"]`},
 	} {

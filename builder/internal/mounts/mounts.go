@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 )
@@ -44,15 +46,25 @@ type Mount struct {
 	Host bool
 }
 
-// String is all of a mount in one line: two that differ have different ones.
+// String is all that is set of a mount in one line: two that differ have different ones.
 func (m Mount) String() string {
-	mode := "-"
-	if m.Mode != nil {
-		mode = strconv.FormatUint(uint64(*m.Mode), 8)
+	var list []string
+	v := reflect.ValueOf(m)
+	for i := range v.NumField() {
+		f := v.Field(i)
+		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%v", f)
+		switch {
+		case f.Kind() == reflect.Pointer:
+			text = fmt.Sprintf("%#o", f.Elem().Uint()) // Mode
+		case f.Kind() == reflect.Slice, strings.ContainsAny(text, "\"\\, =[]") || !utf8.ValidString(text):
+			text = fmt.Sprintf("%q", f)
+		}
+		list = append(list, strings.ToLower(v.Type().Field(i).Name)+"="+text)
 	}
-	m.Mode = nil
-	type plain Mount // without this method
-	return fmt.Sprintf("%+v mode:%s", plain(m), mode)
+	return strings.Join(list, ",")
 }
 
 // Has tells whether an extra word was given.

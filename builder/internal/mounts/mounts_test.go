@@ -126,3 +126,24 @@ func FuzzVolume(f *testing.F) {
 		}
 	})
 }
+
+// Keys of steps hold what a mount says: it is readable, and no two mounts say the same.
+func TestString(t *testing.T) {
+	t.Parallel()
+	mode := uint32(0)
+	m := Mount{Type: "cache", Target: "/c", ID: "x y", Mode: &mode, UID: 5, ReadOnly: true, Options: []string{"nosuid", "a b"}, Extra: []string{}}
+	if got, want := m.String(), `type=cache,target=/c,id="x y",readonly=true,mode=0,uid=5,options=["nosuid" "a b"]`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, pair := range [][2]Mount{
+		{{Target: "/a,from=b"}, {Target: "/a", From: "b"}},
+		{{Target: "/a From:b"}, {Target: "/a", From: "b From:"}},
+		{{Options: []string{"a b"}}, {Options: []string{"a", "b"}}},
+		{{Options: []string{`a" "b`}}, {Options: []string{"a", "b"}}},
+		{{Mode: &mode}, {}},
+	} {
+		if pair[0].String() == pair[1].String() {
+			t.Errorf("%+v and %+v are both %s", pair[0], pair[1], pair[0])
+		}
+	}
+}
