@@ -66,7 +66,7 @@ func commandsFinding() Finding {
 	if userns.Current() == userns.OneID {
 		f.Found += ", a supervisor answers for owners"
 		if err := owners.Available(); err != nil {
-			f.Here, f.Found, f.Remedy = false, err.Error(), "a kernel from 5.9 on, and a seccomp filter that allows seccomp with SECCOMP_FILTER_FLAG_NEW_LISTENER"
+			f.Here, f.Found, f.Remedy = false, err.Error(), "a kernel from 5.9 on, and a seccomp filter that allows seccomp, process_vm_readv, process_vm_writev, openat2, pidfd_open and pidfd_send_signal"
 		}
 	}
 	return f

@@ -155,13 +155,3 @@ func (c *call) text(addr uint64) (string, error) {
 	}
 	return "", unix.ENAMETOOLONG
 }
-
-// Available returns nil if a supervisor can be told of calls here: the kernel knows how, and no filter refuses to ask it.
-func Available() error {
-	const getActionAvail = 2 // SECCOMP_GET_ACTION_AVAIL
-	action := uint32(unix.SECCOMP_RET_USER_NOTIF)
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, getActionAvail, 0, uintptr(unsafe.Pointer(&action))); errno != 0 {
-		return fmt.Errorf("seccomp user notification is not available: %w", errno)
-	}
-	return nil
-}

@@ -24,6 +24,9 @@ func supervise(wanted, devices bool, req *runchild.Request) (*supervision, error
 	if !wanted {
 		return nil, nil //nolint:nilnil // a nil supervision is none
 	}
+	if err := owners.Available(); err != nil {
+		return nil, fmt.Errorf("answering for owners with one id: %w", err)
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("supervising owners: %w", err)
