@@ -17,6 +17,9 @@ import (
 // From makes a working container of an image, pulling it as o.Pull says; [Scratch] is the empty image
 // (containers.md §4). ONBUILD triggers are not run: see imagebuildah.Trigger. If anything fails no container is left.
 func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Container, error) {
+	if err := o.Sandbox.Check(); err != nil {
+		return nil, err
+	}
 	who, err := s.usersOrDefault(o.Users)
 	if err != nil {
 		return nil, err

@@ -204,6 +204,23 @@ func (n Namespace) joins() bool {
 	return strings.HasPrefix(string(n), "/") || strings.HasPrefix(string(n), "ns:/")
 }
 
+// Check tells what is wrong with options, before a command is run with them.
+func (s Sandbox) Check() error {
+	in := spec.Input{SecurityOpts: s.Security.Options, Ulimits: s.Limits.Ulimits, GroupAdd: s.GroupAdd, Resources: s.Limits.resources()}
+	if err := spec.Check(in); err != nil {
+		return err
+	}
+	if _, err := spec.Capabilities(nil, s.Security.CapAdd, s.Security.CapDrop); err != nil {
+		return err
+	}
+	for _, text := range s.Volumes {
+		if _, err := mounts.Volume(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // network is what a command's network is.
 func (s Sandbox) network() (network.Choice, error) {
 	c, err := network.Parse(string(s.Namespaces.Network))

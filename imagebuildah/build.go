@@ -159,6 +159,9 @@ type build struct {
 // Build builds the target of a Dockerfile, for each platform, and gives the image its tags. Nothing is left of a build that fails,
 // but the layers of the steps that succeeded, which the next build finds.
 func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err error) {
+	if err := o.Box.Check(); err != nil {
+		return nil, err
+	}
 	if o.Users, err = s.SettleUsers(o.Users); err != nil {
 		return nil, err
 	}

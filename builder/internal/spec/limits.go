@@ -86,5 +86,9 @@ func limit(text string) (uint64, error) {
 	if text == "-1" || text == "unlimited" {
 		return unix.RLIM_INFINITY, nil
 	}
-	return strconv.ParseUint(text, 10, 64)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no number", text)
+	}
+	return n, nil
 }

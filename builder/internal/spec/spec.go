@@ -220,21 +220,27 @@ func groups(in Input) ([]uint32, error) {
 	for _, g := range in.DeviceGroups {
 		add(g)
 	}
+	more, err := addedGroups(in)
+	for _, g := range more {
+		add(g)
+	}
+	return list, err
+}
+
+// addedGroups are those of --group-add.
+func addedGroups(in Input) (list []uint32, err error) {
 	if slices.Contains(in.GroupAdd, "keep-groups") {
 		if len(in.GroupAdd) > 1 {
 			return nil, fmt.Errorf("the '--group-add keep-groups' option is not allowed with any other --group-add options")
 		}
-		for _, g := range in.CallerGroups {
-			add(g)
-		}
-		return list, nil
+		return in.CallerGroups, nil
 	}
 	for _, text := range in.GroupAdd {
 		g, ok := number(text)
 		if !ok {
 			return nil, fmt.Errorf("invalid --group-add %q: want a number or keep-groups", text)
 		}
-		add(g)
+		list = append(list, g)
 	}
 	return list, nil
 }
