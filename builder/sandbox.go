@@ -233,9 +233,8 @@ func (s Sandbox) network() (network.Choice, error) {
 // settled chooses the isolation, where nothing was asked for: an OCI runtime, if one was named, or there is one, for what the built-in
 // runner cannot do, as joining a user namespace.
 func (s Sandbox) settled(conf *hostconf.Conf, joins bool) (Sandbox, error) {
-	foreign := joins || s.Limits.resources() != (spec.Resources{}) || s.Limits.CgroupParent != ""
 	named := s.Runtime != "" || len(s.RuntimeFlags) > 0
-	if s.Isolation == IsolationDefault && (named || foreign && first(conf.Engine.Runtime, installedRuntime()) != "") {
+	if s.Isolation == IsolationDefault && (named || joins && first(conf.Engine.Runtime, installedRuntime()) != "") {
 		s.Isolation = IsolationOCI
 	}
 	if s.Isolation != IsolationOCI {

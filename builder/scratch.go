@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/builder/internal/network"
-	"github.com/slipway-build/slipway/builder/internal/runner/oci"
+	"github.com/slipway-build/slipway/builder/internal/runner"
+	"github.com/slipway-build/slipway/builder/internal/runner/cgroup"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -60,7 +61,7 @@ func (s *Store) removeScratch(mark string) error {
 	if err := network.Undo(string(dir)); err != nil {
 		s.o.Log.Warn(err.Error()) // once: what cannot be undone now is not likely to be later
 	}
-	if err := oci.RemoveCgroups(string(dir)); err != nil {
+	if err := cgroup.RemoveLeft(string(dir), runner.ContainerID(string(dir))); err != nil {
 		return err // the next one will find them empty
 	}
 	return os.RemoveAll(string(dir))

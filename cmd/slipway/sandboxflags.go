@@ -49,17 +49,17 @@ func deviceFlags(fs *pflag.FlagSet, s *builder.Sandbox, help string) {
 	_ = fs.MarkHidden("cdi-config-dir")
 }
 
-// limitFlags binds the limits that a cgroup enforces (cli.md §8.4): OCI runtimes set it up.
+// limitFlags binds the limits that a cgroup enforces (cli.md §8.4).
 func limitFlags(fs *pflag.FlagSet, l *builder.Limits) func() error {
 	var memory, swap string
-	fs.StringVar(&l.CgroupParent, "cgroup-parent", "", "parent `cgroup` of commands (isolation oci)")
-	fs.Uint64Var(&l.CPUPeriod, "cpu-period", 0, "CPU period in `microseconds` (isolation oci)")
-	fs.Int64Var(&l.CPUQuota, "cpu-quota", 0, "CPU quota in `microseconds` (isolation oci)")
-	fs.Uint64VarP(&l.CPUShares, "cpu-shares", "c", 0, "CPU `weight` (isolation oci)")
-	fs.StringVar(&l.CPUSetCPUs, "cpuset-cpus", "", "`CPUs` to use, as 0-3,5 (isolation oci)")
-	fs.StringVar(&l.CPUSetMems, "cpuset-mems", "", "memory `nodes` to use (isolation oci)")
-	fs.StringVarP(&memory, "memory", "m", "", "memory limit, a `size` as 512m (isolation oci)")
-	fs.StringVar(&swap, "memory-swap", "", "`size` of memory and swap together, -1 for unlimited (isolation oci)")
+	fs.StringVar(&l.CgroupParent, "cgroup-parent", "", "parent `cgroup` of commands")
+	fs.Uint64Var(&l.CPUPeriod, "cpu-period", 0, "CPU period in `microseconds`")
+	fs.Int64Var(&l.CPUQuota, "cpu-quota", 0, "CPU quota in `microseconds`")
+	fs.Uint64VarP(&l.CPUShares, "cpu-shares", "c", 0, "CPU `weight`")
+	fs.StringVar(&l.CPUSetCPUs, "cpuset-cpus", "", "`CPUs` to use, as 0-3,5")
+	fs.StringVar(&l.CPUSetMems, "cpuset-mems", "", "memory `nodes` to use")
+	fs.StringVarP(&memory, "memory", "m", "", "memory limit, a `size` as 512m")
+	fs.StringVar(&swap, "memory-swap", "", "`size` of memory and swap together, -1 for unlimited")
 	return func() (err error) {
 		if memory != "" {
 			if l.Memory, err = bytesOf(memory); err != nil {

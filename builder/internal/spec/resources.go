@@ -4,7 +4,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Resources are limits that a cgroup enforces (cli.md §8.4). Zero is unlimited. Only OCI runtimes can honour them.
+// Resources are limits that a cgroup enforces (cli.md §8.4). Zero is unlimited.
 type Resources struct {
 	CPUPeriod              uint64 // microseconds
 	CPUQuota               int64  // microseconds

@@ -1,6 +1,5 @@
 // Package native is the built-in runner: the namespaces, capabilities, seccomp filter, masks and limits that an
-// OCI runtime gives, from one re-executed child, with nothing to install. It honours no cgroup limits: a
-// specification that has some is refused. The child's side is package runchild.
+// OCI runtime gives, from one re-executed child, with nothing to install. The child's side is package runchild.
 package native
 
 import (
@@ -28,7 +27,7 @@ type Runner struct {
 }
 
 // Run runs a job; see [runner.Runner].
-func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
+func (r Runner) Run(ctx context.Context, j runner.Job) (res runner.Result, err error) {
 	req, at, err := request(j.Spec)
 	if err != nil {
 		return runner.Result{}, err
@@ -46,6 +45,11 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 			return runner.Result{}, err
 		}
 	}
+	limited, err := r.limit(j)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer func() { err = errors.Join(err, limited.end()) }()
 	// The parent-death signal is tied to the thread that starts the child, so that thread must last.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -56,6 +60,9 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 	}
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
+	if err := limited.add(&p); err != nil {
+		return runner.Result{}, err
+	}
 	begun := time.Now() //nolint:forbidigo // a duration for the log
 	disconnect, err := j.Connected(ctx, p.cmd.Process.Pid)
 	if err != nil {
@@ -63,7 +70,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		_ = p.cmd.Wait()
 		return runner.Result{}, err
 	}
-	res, err := p.work(r, req, h, j.Made)
+	res, err = p.work(r, req, h, j.Made)
 	err = errors.Join(err, disconnect())
 	h.stopped()
 	r.Log.Debug("process ended", "name", runchild.Name, "pid", p.cmd.Process.Pid, "after", time.Since(begun))

@@ -26,9 +26,6 @@ type places struct {
 
 // request turns a runtime specification into what the child does, and the namespaces to start it in.
 func request(s *specs.Spec) (*runchild.Request, places, error) {
-	if s.Linux.Resources != nil || s.Linux.CgroupsPath != "" {
-		return nil, places{}, errors.New("memory and CPU limits, and a cgroup parent, need an OCI runtime: use --isolation=oci")
-	}
 	p := s.Process
 	req := &runchild.Request{
 		Root: s.Root.Path, Hostname: s.Hostname, Argv: p.Args, Env: p.Env, Dir: p.Cwd,

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
+	"github.com/slipway-build/slipway/builder/internal/runner/cgroup"
 	"github.com/slipway-build/slipway/builder/internal/runner/native/seccomp"
 	"github.com/slipway-build/slipway/internal/runchild"
 )
@@ -73,7 +74,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		return res, err
 	}
 	if filepath.Base(command) != "crun" || limited {
-		if err := noteCgroups(j.Dir); err != nil {
+		if err := cgroup.Note(j.Dir); err != nil {
 			return res, err
 		}
 	}
@@ -87,7 +88,7 @@ func (r Runner) Run(ctx context.Context, j runner.Job) (runner.Result, error) {
 		}
 	}
 	if err != nil || res.Code != 0 {
-		if err := RemoveCgroups(j.Dir); err != nil {
+		if err := cgroup.RemoveLeft(j.Dir, j.ID); err != nil {
 			r.Log.Debug("removing the cgroups of the OCI runtime", "error", err)
 		}
 	}
@@ -106,7 +107,7 @@ func (r Runner) mayLimit(command string, l *specs.Linux, limited bool) error {
 	if !limited {
 		return nil
 	}
-	return limitable(cgroups, l)
+	return cgroup.Limitable(cgroup.Root, l)
 }
 
 // sharesPID tells whether a container has the PID namespace of its caller. A runtime that joined another one could not find what the container

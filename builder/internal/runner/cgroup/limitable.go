@@ -1,4 +1,4 @@
-package oci
+package cgroup
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitable tells why what is asked for cannot be had of the cgroups that are mounted on dir. Runtimes fail in words of their own, or, started by
+// Limitable tells why what is asked for cannot be had of the cgroups that are mounted on dir. OCI runtimes fail in words of their own, or, started by
 // an ordinary user, do without.
-func limitable(dir string, l *specs.Linux) error {
+func Limitable(dir string, l *specs.Linux) error {
 	if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err != nil {
 		return limitableEach(dir, l)
 	}
@@ -34,26 +34,16 @@ func limitable(dir string, l *specs.Linux) error {
 
 // limitableEach is limitable where each controller has a hierarchy of its own, or some share one.
 func limitableEach(dir string, l *specs.Linux) error {
-	hierarchies := map[string]string{}
-	procs, err := filepath.Glob(dir + "/*/cgroup.procs")
+	all, err := hierarchies(dir)
 	if err != nil {
 		return err
 	}
-	for _, file := range procs {
-		for _, name := range strings.Split(filepath.Base(filepath.Dir(file)), ",") {
-			hierarchies[name] = filepath.Dir(file)
-		}
-	}
-	delete(hierarchies, "unified") // which has no controllers then
-	if len(hierarchies) == 0 {
-		return fmt.Errorf("limits and a cgroup parent need cgroups, and none are mounted on %s", dir)
-	}
 	for _, name := range needed(l.Resources) {
-		if hierarchies[name] == "" {
+		if all[name] == "" {
 			return missing(name, dir)
 		}
 	}
-	for _, h := range hierarchies {
+	for _, h := range all {
 		if err := writable(existing(filepath.Join(h, path.Dir(l.CgroupsPath)))); err != nil {
 			return err
 		}

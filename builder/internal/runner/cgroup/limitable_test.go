@@ -1,4 +1,4 @@
-package oci
+package cgroup
 
 import (
 	"os"
@@ -45,7 +45,7 @@ func TestLimitable(t *testing.T) {
 		{newer, memory, "/a/c", ""}, {newer, memory, "/a/not/there/c", ""}, {newer, cpu, "/a/c", `controller "cpu", which `}, {newer, memory, "/a/b/c", `controller "memory"`},
 		{map[string]string{"unified/cgroup.procs": ""}, memory, "", "none are mounted on"}, {nil, nil, "/p/c", "none are mounted on"},
 	} {
-		err := limitable(hierarchy(t, c.host), &specs.Linux{Resources: c.limits, CgroupsPath: c.path})
+		err := Limitable(hierarchy(t, c.host), &specs.Linux{Resources: c.limits, CgroupsPath: c.path})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
