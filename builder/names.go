@@ -234,8 +234,16 @@ func (s *Store) storageRef(id string) (types.ImageReference, error) {
 }
 
 // destination parses where to push to: without a transport a registry is meant, unless the name can
-// only be a transport misspelt (cli.md §6).
+// only be a transport misspelt, or what is behind one (cli.md §6).
 func destination(dest string) (types.ImageReference, error) {
+	word, rest, _ := strings.Cut(dest, ":")
+	if t := transport(word); t != nil && word != dest {
+		ref, err := t.ParseReference(rest)
+		if err != nil {
+			return nil, fmt.Errorf("parsing image name %q: %w", dest, err)
+		}
+		return ref, nil
+	}
 	ref, err := parseTransport(dest)
 	if err != nil || ref != nil {
 		return ref, err

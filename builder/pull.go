@@ -34,6 +34,9 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, er
 	if src != nil && isLocalTransport(src) {
 		return s.fetchFile(ctx, src, o)
 	}
+	if src != nil && src.Transport().Name() != docker.Transport.Name() {
+		return s.fetch(ctx, src, o) // a daemon's: policies are about registries
+	}
 	name := strings.TrimPrefix(ref, "docker://")
 	local, err := s.findImage(name)
 	if err != nil && !errors.Is(err, ErrNoImage) {

@@ -29,13 +29,15 @@ import (
 
 // context is the image library's context for all operations.
 func (o *StoreOptions) context() types.SystemContext {
-	return types.SystemContext{
+	sys := types.SystemContext{
 		SystemRegistriesConfPath:    o.RegistriesConf,
 		SystemRegistriesConfDirPath: o.RegistriesConfDir,
 		UserShortNameAliasConfPath:  o.ShortNameAliases,
 		BigFilesTemporaryDir:        o.TempDir,
 		DockerRegistryUserAgent:     "slipway",
 	}
+	o.dockerDaemon(&sys)
+	return sys
 }
 
 // system returns the image library's context for one operation.
@@ -127,6 +129,9 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	from.BigFilesTemporaryDir, to.BigFilesTemporaryDir = dir, dir
 	o.SourceCtx, o.DestinationCtx = &from, &to
 	if err := errors.Join(s.permit(src, r, &from), s.permit(dest, r, &to)); err != nil {
+		return nil, err
+	}
+	if err := daemonAnswers(ctx, dest, &to); err != nil {
 		return nil, err
 	}
 	if dest, src, err = r.cached(dest, src, &to); err != nil {
