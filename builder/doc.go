@@ -22,7 +22,7 @@
 //   - images: image, names, history, saveload, export, exportplatforms, platforms
 //   - copying images in: pull, policy, localsource, unpackdest, staging
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
-//   - registries: transfer, authfile, login, blobs, blobdest, remote
+//   - registries: transfer, daemon, authfile, login, blobs, blobdest, remote
 //   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource
 //   - the build cache: layer, stepnote, remotecache, remoteplace, remotemounts
 package builder

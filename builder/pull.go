@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/containers/image/v5/copy"
@@ -194,16 +195,7 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 	name := ""
 	switch src.Transport().Name() {
 	case "docker-archive":
-		r, err := dockerarchive.NewReader(sys, strings.SplitN(src.StringWithinTransport(), ":", 2)[0])
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", src.StringWithinTransport(), err)
-		}
-		defer r.Close()
-		list, err := r.List()
-		if err == nil && len(list) > 0 && len(list[0]) > 0 && list[0][0].DockerReference() != nil {
-			return list[0][0].DockerReference(), nil
-		}
-		return nil, nil
+		return nameInDockerArchive(src, sys)
 	case "oci":
 		if d, err := layout.LoadManifestDescriptor(src); err == nil {
 			name = d.Annotations["org.opencontainers.image.ref.name"]
@@ -222,6 +214,41 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 		return nil, nil //nolint:nilerr // an annotation that is no reference is no name
 	}
 	return named, nil
+}
+
+// nameInDockerArchive returns the first name that an archive of Docker's gives its image, nil if it has none.
+func nameInDockerArchive(src types.ImageReference, sys *types.SystemContext) (reference.Named, error) {
+	file, which, _ := strings.Cut(src.StringWithinTransport(), ":")
+	r, err := dockerarchive.NewReader(sys, file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", src.StringWithinTransport(), err)
+	}
+	defer r.Close()
+	list, err := r.List()
+	if err != nil || len(list) == 0 {
+		return nil, nil //nolint:nilerr // the copy says what is wrong
+	}
+	if len(list) > 1 && which == "" {
+		return nil, fmt.Errorf("docker-archive:%s holds %d images: say which, as in docker-archive:%s:%s; `load` takes them all", file, len(list), file, inArchive(list[0], 0))
+	}
+	index := 0
+	if n, isIndex := strings.CutPrefix(which, "@"); isIndex {
+		if index, err = strconv.Atoi(n); err != nil || index < 0 || index >= len(list) {
+			return nil, nil //nolint:nilerr // the copy says what is wrong
+		}
+	}
+	if len(list[index]) == 0 {
+		return nil, nil
+	}
+	return list[index][0].DockerReference(), nil
+}
+
+// inArchive is what an archive's image is called behind the name of the file.
+func inArchive(names []types.ImageReference, index int) string {
+	if len(names) > 0 && names[0].DockerReference() != nil {
+		return names[0].DockerReference().String()
+	}
+	return fmt.Sprintf("@%d", index)
 }
 
 // nameInArchive returns the name that an oci-archive gives its only image, "" if there is none to be found. The archive is not
