@@ -78,7 +78,23 @@ func sandboxTexts(box builder.Sandbox) []string {
 	box.Security.ProcessLabel, box.Security.MountLabel = "", ""
 	box.Limits.CgroupParent, box.Hosts.NoHTTPProxy, box.HooksDirs, box.CDIConfigDir = "", false, nil, ""
 	box.Security.CapAdd, box.Security.CapDrop = sorted(box.Security.CapAdd), sorted(box.Security.CapDrop)
+	box.Security.Options = profiles(box.Security.Options)
 	return settings(nil, "", reflect.ValueOf(box))
+}
+
+// profiles puts what seccomp profiles hold in place of their names. What cannot be read is said when a command is run.
+func profiles(options []string) []string {
+	options = slices.Clone(options)
+	for i, o := range options {
+		file, ok := strings.CutPrefix(o, "seccomp=")
+		if !ok || file == "unconfined" {
+			continue
+		}
+		if text, err := os.ReadFile(file); err == nil {
+			options[i] = "seccomp=" + copier.Sum([]string{string(text)}).Encoded()
+		}
+	}
+	return options
 }
 
 // sorted is a list whose order and repetitions mean nothing.
