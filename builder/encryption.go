@@ -29,7 +29,7 @@ func (e Encryption) encrypt(co *copy.Options) error {
 	}
 	cc, err := helpers.CreateCryptoConfig(e.Keys, nil)
 	if err != nil {
-		return fmt.Errorf("reading encryption keys: %w", err)
+		return fmt.Errorf("reading encryption keys %q, each to be jwe:FILE, pkcs7:FILE or pgp:ID: %w", e.Keys, err)
 	}
 	if cc.EncryptConfig == nil || len(cc.EncryptConfig.Parameters) == 0 {
 		return fmt.Errorf("encryption keys %q cannot be used: for pgp: keys, gpg must be installed", e.Keys)

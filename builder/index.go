@@ -52,7 +52,7 @@ func (s *Store) index(rec *storage.Image) (*Index, error) {
 	}
 	x := &Index{s: s, rec: *rec, where: map[digest.Digest]string{}}
 	if x.list, err = manifest.ParseIndex(raw); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", first(append(rec.Names, rec.ID)...), err)
 	}
 	if raw, err = s.st.ImageBigData(rec.ID, instancesKey); err == nil {
 		if err := json.Unmarshal(raw, &x.where); err != nil {

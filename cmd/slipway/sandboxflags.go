@@ -36,7 +36,9 @@ func sandboxFlags(fs *pflag.FlagSet, s *builder.Sandbox) func() error {
 			return err
 		}
 		if shm != "" {
-			s.Limits.ShmSize, err = bytesOf(shm)
+			if s.Limits.ShmSize, err = bytesOf(shm); err != nil {
+				err = fmt.Errorf("invalid value for shm-size: %w", err)
+			}
 		}
 		return err
 	}
