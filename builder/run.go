@@ -102,8 +102,10 @@ func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (
 	if err != nil {
 		return res, err
 	}
-	if c.box.Isolation == IsolationOCI && foreign(c.root, argv[0], s.Process.Cwd, s.Process.Env) {
-		return res, &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv[0]), Errno: unix.ENOEXEC}
+	if c.box.Isolation == IsolationOCI {
+		if err := c.startable(s); err != nil {
+			return res, err
+		}
 	}
 	if err := c.placeBelow(s); err != nil {
 		return res, err

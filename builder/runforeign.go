@@ -3,44 +3,100 @@ package builder
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"syscall"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// foreign tells whether a command's program is one for another processor which no emulator is registered for. OCI runtimes say of
-// that no more than "exec format error", in words of their own.
-func foreign(root *rootfs.Root, argv0, dir string, env []string) bool {
-	names := []string{path.Join(dir, argv0)}
+// startable tells why a command cannot be started, as far as its root file system tells that: OCI runtimes say of it what they say of everything, in
+// words of their own.
+func (c *commanded) startable(s *specs.Spec) error {
+	argv0 := s.Process.Args[0]
+	names := programs(argv0, s.Process.Cwd, s.Process.Env)
+	if slices.ContainsFunc(s.Mounts, c.maybeProgram) || slices.ContainsFunc(names, kernelsOwn) {
+		names = slices.DeleteFunc(names, func(name string) bool { return !isProgram(c.root, name) })
+		if len(names) == 0 {
+			return nil // it may be in what is mounted
+		}
+	}
+	var err error = &runner.CommandError{Text: fmt.Sprintf("executable file %q not found in $PATH", argv0), Errno: unix.ENOENT}
+	for _, name := range names {
+		i, serr := c.root.Stat(name)
+		switch errno := syscall.Errno(0); {
+		case serr == nil && i.IsRegular() && i.Mode&0o111 != 0:
+			if foreign(c.root, name) {
+				return &runner.CommandError{Text: fmt.Sprintf("starting %q: exec format error", argv0), Errno: unix.ENOEXEC}
+			}
+			return nil
+		case !strings.Contains(argv0, "/"):
+			continue
+		case serr == nil && i.IsDir():
+			return &runner.CommandError{Text: fmt.Sprintf("%s: %s", name, unix.EISDIR), Errno: unix.EISDIR}
+		case serr == nil:
+			return &runner.CommandError{Text: fmt.Sprintf("%s: %s", name, unix.EACCES), Errno: unix.EACCES}
+		case errors.As(serr, &errno):
+			err = &runner.CommandError{Text: fmt.Sprintf("%s: %s", name, errno), Errno: errno}
+		}
+	}
+	return err
+}
+
+// programs are the files that a command may be, in the order in which they are looked for.
+func programs(argv0, dir string, env []string) (names []string) {
 	if path.IsAbs(argv0) {
-		names = []string{argv0}
-	} else if !strings.Contains(argv0, "/") {
-		names = nil
-		for _, kv := range env { // the last one counts
-			if search, ok := strings.CutPrefix(kv, "PATH="); ok {
-				names = nil
-				for _, d := range strings.Split(search, ":") {
-					names = append(names, path.Join("/", d, argv0))
+		return []string{argv0}
+	}
+	if strings.Contains(argv0, "/") {
+		return []string{path.Join(dir, argv0)}
+	}
+	for _, kv := range env { // the last one counts
+		if search, ok := strings.CutPrefix(kv, "PATH="); ok {
+			names = nil
+			for _, d := range strings.Split(search, ":") {
+				if !path.IsAbs(d) {
+					d = path.Join(dir, d)
 				}
+				names = append(names, path.Join(d, argv0))
 			}
 		}
 	}
-	for _, name := range names {
-		if i, err := root.Stat(name); err != nil || !i.IsRegular() {
-			continue
-		}
-		f, err := root.Open(name)
-		if err != nil {
-			return false
-		}
-		defer f.Close()
-		program, own := machine(f), hostMachine()
-		return program != 0 && own != 0 && program != own && !compatible(own, program) && !emulators()
+	return names
+}
+
+func isProgram(root *rootfs.Root, name string) bool {
+	i, err := root.Stat(name)
+	return err == nil && i.IsRegular()
+}
+
+// maybeProgram tells whether programs may be in a mount: not in what the kernel shows, nor in our own files.
+func (c *commanded) maybeProgram(m specs.Mount) bool {
+	return !strings.HasPrefix(m.Source, c.dir+"/") && !kernelsOwn(path.Clean(m.Destination))
+}
+
+func kernelsOwn(name string) bool {
+	return slices.ContainsFunc([]string{"/proc", "/sys", "/dev"}, func(d string) bool { return name == d || strings.HasPrefix(name, d+"/") })
+}
+
+// foreign tells whether a program is one for another processor which no emulator is registered for.
+func foreign(root *rootfs.Root, name string) bool {
+	f, err := root.Open(name)
+	if err != nil {
+		return false
 	}
-	return false
+	defer f.Close()
+	program, own := machine(f), hostMachine()
+	return program != 0 && own != 0 && program != own && !compatible(own, program) && !emulators()
 }
 
 // machine is the processor that an ELF program is for, in the format's numbers; 0 is for what is none.
