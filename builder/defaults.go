@@ -3,6 +3,8 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,21 +13,25 @@ import (
 	"github.com/opencontainers/selinux/go-selinux"
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
 // confFiles are the host's files containers.conf.
 func (s *Store) confFiles() []string { return hostconf.Files(s.o.Environ, rootless()) }
 
-// HostEnvironment are the variables "K=V" that the host's containers.conf wants this program to have, where lookup finds none of that
+// HostEnvironment are the variables "K=V" that this program needs to have, or that the host's containers.conf wants, where lookup finds none of that
 // name. A file that cannot be read says nothing here: commands that need it fail.
 func HostEnvironment(lookup func(string) (string, bool)) (list []string) {
+	if home, _ := lookup("HOME"); home == "" && rootless() && !inPasswd() {
+		list = append(list, "HOME=/") // as OCI runtimes have it: the libraries fail without one
+	}
 	files := hostconf.Files(lookup, rootless())
 	if !hostconf.Mention(files, "env") {
-		return nil
+		return list
 	}
 	conf, err := hostconf.Read(files)
 	if err != nil {
-		return nil
+		return list
 	}
 	for _, kv := range conf.Engine.Env {
 		name, _, _ := strings.Cut(kv, "=")
@@ -34,6 +40,12 @@ func HostEnvironment(lookup func(string) (string, bool)) (list []string) {
 		}
 	}
 	return list
+}
+
+// inPasswd tells whether the caller has an entry in /etc/passwd, with a home.
+func inPasswd() bool {
+	u, err := user.LookupId(strconv.Itoa(userns.Outside()))
+	return err == nil && u.HomeDir != ""
 }
 
 // RetriesDefault as the number of retries means the one in containers.conf, else 3.
