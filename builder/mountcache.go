@@ -271,7 +271,7 @@ func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top 
 	if seed == nil {
 		return top.Chown("new", int(c.m.UID), int(c.m.GID))
 	}
-	o := copier.Options{KeepOwner: !seed.rootOwns, Ignore: seed.ignore, NoDigest: true, NoWildcard: true}
+	o := copier.Options{KeepOwner: !seed.rootOwns, Top: true, Ignore: seed.ignore, NoDigest: true, NoWildcard: true}
 	_, err := copier.Copy(ctx, root, "/new/", seed.root, []string{first(c.m.Source, "/")}, o)
 	return err
 }

@@ -107,13 +107,17 @@ func (o *StoreOptions) helpers(conf []string) []string {
 // nameFiles are the files by their places. link is nil as long as the network is not connected.
 func (c *commanded) nameFiles(hostname string, link *network.Link) (map[string]string, error) {
 	texts := map[string]string{}
-	if c.net.Kind == network.None {
-		return texts, nil
+	alone := c.net.Kind == network.None
+	if alone && c.w.about.name != "" {
+		return texts, nil // a working container has no such files then; RUN, whose container has no name, knows itself
 	}
 	if !c.box.Hosts.NoHosts {
 		base, err := c.baseHosts()
 		if err != nil {
 			return nil, err
+		}
+		if alone {
+			base = "" // nobody there can be asked
 		}
 		gateway := first(c.box.Hosts.Gateway, hostAddress())
 		if gateway == "none" {
@@ -121,7 +125,9 @@ func (c *commanded) nameFiles(hostname string, link *network.Link) (map[string]s
 		}
 		own := gateway
 		names := []string{hostname}
-		if c.net.New() {
+		if alone {
+			own = ""
+		} else if c.net.New() {
 			own = ""
 			if link != nil && len(link.Addresses) > 0 {
 				own = link.Addresses[0].String()
@@ -132,7 +138,7 @@ func (c *commanded) nameFiles(hostname string, link *network.Link) (map[string]s
 			return nil, err
 		}
 	}
-	if text, ok := resolvConf(c.box.Hosts, c.net, link); ok {
+	if text, ok := resolvConf(c.box.Hosts, c.net, link); ok && !alone {
 		texts["/etc/resolv.conf"] = text
 	}
 	return texts, nil
