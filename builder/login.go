@@ -11,6 +11,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/pkg/docker/config"
 	"github.com/containers/image/v5/types"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNotLoggedIn says that no credentials are stored for a registry.
@@ -110,7 +111,7 @@ func (l *Logins) Login(ctx context.Context, registry, user, password string) (st
 	}
 	where, err := config.SetCredentials(&l.sys, key, user, password)
 	if err != nil {
-		return "", fmt.Errorf("storing credentials: %w", err)
+		return "", fmt.Errorf("storing credentials: %w", otherFile(err))
 	}
 	return where, nil
 }
@@ -122,8 +123,11 @@ func (l *Logins) Logout(registry string) (external bool, err error) {
 		return false, err
 	}
 	err = config.RemoveAuthentication(&l.sys, key)
+	if err == nil {
+		return false, nil
+	}
 	if !errors.Is(err, config.ErrNotLoggedIn) {
-		return false, err
+		return false, fmt.Errorf("removing credentials: %w", otherFile(err))
 	}
 	if _, serr := l.stored(registry); serr == nil {
 		return true, nil
@@ -134,8 +138,16 @@ func (l *Logins) Logout(registry string) (external bool, err error) {
 // LogoutAll forgets all credentials.
 func (l *Logins) LogoutAll() error {
 	err := config.RemoveAllAuthentication(&l.sys)
-	if errors.Is(err, os.ErrNotExist) {
+	if err == nil || errors.Is(err, os.ErrNotExist) {
 		return nil
+	}
+	return fmt.Errorf("removing credentials: %w", otherFile(err))
+}
+
+// otherFile adds to an error what to do where the default file cannot be written, as in pods.
+func otherFile(err error) error {
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("%w: name another file with --authfile or $REGISTRY_AUTH_FILE", err)
 	}
 	return err
 }
