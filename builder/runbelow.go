@@ -23,7 +23,7 @@ import (
 type below struct {
 	root   *rootfs.Root
 	points *runchild.Points
-	dir    *os.File // locked: as long as two commands use the directory neither removes what the other one needs
+	dir    *os.File // nil if it cannot be read; locked: as long as two commands use the directory neither removes what the other one needs
 	shared bool
 }
 
@@ -33,13 +33,12 @@ func openBelow(tree *os.File) (*below, error) {
 		return nil, err
 	}
 	b := &below{root: root}
-	if b.points, err = runchild.NewPoints(root); err == nil {
-		b.dir, err = os.Open(runner.Path(tree))
-	}
-	if err != nil {
+	if b.points, err = runchild.NewPoints(root); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	b.shared = unix.Flock(int(b.dir.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
+	if b.dir, err = os.Open(runner.Path(tree)); err == nil { // else nothing can be made there either, as a rule
+		b.shared = unix.Flock(int(b.dir.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
+	}
 	return b, nil
 }
 
@@ -48,7 +47,10 @@ func (b *below) close() (err error) {
 	if b.shared && len(b.points.Created) > 0 && unix.Flock(int(b.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 		err = removeStubs(b.root, b.points.Stubs)
 	}
-	return errors.Join(err, b.dir.Close(), b.root.Close())
+	if b.dir != nil {
+		err = errors.Join(err, b.dir.Close())
+	}
+	return errors.Join(err, b.root.Close())
 }
 
 // placeBelow makes what mounts and files of s need inside mounted directories. A file of ours that has no place there, as the directory cannot be
