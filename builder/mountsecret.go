@@ -159,6 +159,11 @@ func ParseAgent(text string, environ func(string) (string, bool)) (Agent, error)
 		return a, fmt.Errorf("invalid ssh value %q: want ID[=SOCKET|KEY[,KEY...]]", text)
 	case ok && paths != "":
 		a.Paths = strings.Split(paths, ",")
+		for _, name := range a.Paths {
+			if _, err := os.Stat(name); err != nil {
+				return a, fmt.Errorf("ssh %s: %w", id, err)
+			}
+		}
 	default:
 		socket, _ := environ("SSH_AUTH_SOCK")
 		if socket == "" {
