@@ -173,7 +173,7 @@ func (f *buildFlags) settle(s *builder.Store) (err error) {
 		}
 	}
 	if o.Jobs < 0 {
-		return fmt.Errorf("--jobs %d: want 0 or more", o.Jobs)
+		return fmt.Errorf("building: invalid value for jobs.  It must be a positive integer, or 0 for one a CPU, not %d", o.Jobs)
 	}
 	if o.Output.Format, err = parseFormat(f.format); err != nil {
 		return err
