@@ -15,6 +15,9 @@ func init() {
 	if os.Args[0] == userns.Name {
 		os.Exit(userns.Main())
 	}
+	if os.Getenv("PATH") == "" { // as shells do: services may have none, and the helpers that map ids must be found
+		_ = os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
 	if err := userns.DieWithCaller(); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(125)
