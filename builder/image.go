@@ -209,6 +209,9 @@ func localNames(names []string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("tag %w", err)
 		}
+		if _, ok := named.(reference.Digested); ok { // it would say of the image what is not so
+			return nil, fmt.Errorf("%s: tag by digest not supported: leave out what begins with @", name)
+		}
 		full = append(full, named.String())
 	}
 	return full, nil

@@ -30,7 +30,7 @@ func newMountCmd(g *globals) *cobra.Command {
 			return fmt.Errorf("cannot mount using driver %s in rootless mode. You need to run it in a `%s unshare` session", driver, g.program)
 		}
 		return g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
-			rows, err := mountAll(s, args)
+			rows, err := g.mountAll(s, args)
 			return errors.Join(printMounts(g.out, rows, len(args), asJSON), err)
 		})(c, args)
 	}
@@ -38,7 +38,7 @@ func newMountCmd(g *globals) *cobra.Command {
 }
 
 // mountAll mounts the named containers, or lists the mounted ones. One failure does not stop the others.
-func mountAll(s *builder.Store, names []string) (rows []mountRow, err error) {
+func (g *globals) mountAll(s *builder.Store, names []string) (rows []mountRow, err error) {
 	if len(names) == 0 {
 		list, err := s.Containers(false)
 		for _, c := range list {
@@ -48,18 +48,18 @@ func mountAll(s *builder.Store, names []string) (rows []mountRow, err error) {
 		}
 		return rows, err
 	}
-	var errs []error
-	for _, name := range names {
+	err = g.each(names, func(name string) error {
 		c, err := s.Container(name)
-		if err == nil {
-			var dir string
-			if dir, err = c.Mount(); err == nil {
-				rows = append(rows, mountRow{name, dir})
-			}
+		if err != nil {
+			return err
 		}
-		errs = append(errs, err)
-	}
-	return rows, errors.Join(errs...)
+		dir, err := c.Mount()
+		if err == nil {
+			rows = append(rows, mountRow{name, dir})
+		}
+		return err
+	})
+	return rows, err
 }
 
 func printMounts(w io.Writer, rows []mountRow, named int, asJSON bool) error {
@@ -95,6 +95,9 @@ func newUmountCmd(g *globals) *cobra.Command {
 		}
 		return g.each(names, func(name string) error {
 			c, err := s.Container(name)
+			if errors.Is(err, builder.ErrNoContainer) {
+				err = builder.ErrNoContainer
+			}
 			if err != nil {
 				return fmt.Errorf("error unmounting container %s: %w", name, err)
 			}
