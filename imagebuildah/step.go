@@ -204,6 +204,9 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 			st.printf("--> Cache pulled from remote %s:%s\n", s.remote, s.key)
 		} else {
 			st.printf("--> Using cache %s\n", s.layer.ID)
+			if copies := s.in.Kind == "COPY" || s.in.Kind == "ADD"; copies && st.b.o.Log != nil {
+				st.b.o.Log.Debug("Found a cache hit in the first iteration") // scripts look for it (exact.md, cli.md §2)
+			}
 		}
 		st.b.s.StepUsed(s.key)
 	} else {

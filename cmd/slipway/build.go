@@ -172,6 +172,9 @@ func (f *buildFlags) settle(s *builder.Store) (err error) {
 			return err
 		}
 	}
+	if r := o.Pull.Registry; r.Retries != builder.RetriesDefault && r.RetryDelay != 0 {
+		f.g.store.Log.Debug(fmt.Sprintf("Setting MaxPullPushRetries to %d and PullPushRetryDelay to %v", r.Retries, r.RetryDelay))
+	}
 	if o.Jobs < 0 {
 		return fmt.Errorf("building: invalid value for jobs.  It must be a positive integer, or 0 for one a CPU, not %d", o.Jobs)
 	}
@@ -302,16 +305,15 @@ func (f *buildFlags) cacheTTL() (err error) {
 	if f.ttl == "" {
 		return nil
 	}
-	if f.ttl == "0" {
-		f.o.NoCache = true
-		return nil
-	}
 	if f.o.CacheTTL, err = time.ParseDuration(f.ttl); err == nil && f.o.CacheTTL < 0 {
 		err = errors.New("want a duration that is not negative")
 	}
 	if err != nil {
 		return fmt.Errorf("parsing --cache-ttl %q: %w", f.ttl, err)
 	}
-	f.o.NoCache = f.o.NoCache || f.o.CacheTTL == 0
+	if f.o.CacheTTL == 0 {
+		f.g.store.Log.Debug("Setting --no-cache=true")
+		f.o.NoCache = true
+	}
 	return nil
 }
