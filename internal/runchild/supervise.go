@@ -23,6 +23,9 @@ func supervise(raw []byte) error {
 	if errors.Is(errno, unix.EINVAL) { // before 5.19
 		fd, errno = load(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
 	}
+	if errors.Is(errno, unix.EBUSY) {
+		return errors.New("answering for owners with one id: another program does so for this one already: in a step with one id no step with one id can run")
+	}
 	if errno != 0 {
 		return fmt.Errorf("supervising owners: loading the filter: %w", errno)
 	}

@@ -132,7 +132,7 @@ func Enter() (int, error) {
 	}
 	if uid == 0 && capable(unix.CAP_SETUID, unix.CAP_SETGID) {
 		attr.UidMappings, attr.GidMappings = same("/proc/self/uid_map"), same("/proc/self/gid_map")
-		attr.GidMappingsEnableSetgroups = true
+		attr.GidMappingsEnableSetgroups = !groupsDenied()
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{Name}, os.Args...), SysProcAttr: attr,
@@ -157,6 +157,12 @@ func Enter() (int, error) {
 	ready.Close()
 	go Forward(sigs, cmd.Process)
 	return status(cmd.Wait(), cmd.ProcessState), nil
+}
+
+// groupsDenied tells whether nobody may set groups in this namespace, as where one id was mapped without privilege: those made in it inherit that.
+func groupsDenied() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(text)) == "deny"
 }
 
 // same maps the ids that this process knows to themselves. The last of all ids is left out: storage takes a namespace that has every id for
