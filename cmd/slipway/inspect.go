@@ -34,7 +34,7 @@ func newInspectCmd(g *globals) *cobra.Command {
 				return errors.New("container or image name must be specified")
 			case len(args) > 1:
 				return errors.New("too many arguments specified")
-			case f.format != "" && !strings.Contains(f.format, "{{"):
+			case f.format != "" && !(strings.Contains(f.format, "{{") && strings.Contains(f.format, "}}")):
 				return fmt.Errorf("invalid format provided: %s", f.format)
 			case f.raw && f.config, f.format != "" && (f.raw || f.config):
 				return errors.New("only one of --format, --raw and --config can be used")
