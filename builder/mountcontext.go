@@ -2,6 +2,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -90,12 +91,12 @@ func (p *mounting) attachAsRoots(m Mount, f *os.File, o owner) error {
 		GIDs: ids.Map{{Container: uint32(o.gid), Size: 1}}, //nolint:gosec // likewise
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNotShifted, err)
 	}
 	shift := newShifter(&maps)
 	p.undo = append(p.undo, shift.close)
-	if err := shift.apply(p.trees[len(p.trees)-1]); err != nil {
-		return err
+	if err := shift.apply(p.trees[len(p.trees)-1]); err != nil { // whatever forbids it: a copy does as well
+		return fmt.Errorf("%w: %w", errNotShifted, err)
 	}
 	p.list = append(p.list, p.bound(m, source))
 	return nil
