@@ -182,7 +182,10 @@ func prepare(dir, runs, program, slipway, registry string) (*tool, error) {
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + filepath.Join(dir, "home"),
 		"XDG_RUNTIME_DIR=" + filepath.Join(dir, "xdg"), "TMPDIR=" + filepath.Join(dir, "tmp"), "STORE=" + filepath.Join(dir, "store"), "RUNS=" + filepath.Join(runs, filepath.Base(dir)), "PROGRAM=" + program,
 		"REGISTRY=" + registry, "SLIPWAY=" + slipway,
-		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"), "BUILDAH_RUNTIME=runc",
+		"CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"),
+	}
+	if program != slipway { // which runs with runc by itself then
+		t.env = append(t.env, "BUILDAH_RUNTIME=runc")
 	}
 	base, err := tree.Machine(tree.Tools()...)
 	if err != nil {
