@@ -94,6 +94,9 @@ func parseTransport(text string) (types.ImageReference, error) {
 		}
 		return nil, fmt.Errorf("parsing image name %q: %w", text, err)
 	}
+	if word == ociarchive.Transport.Name() {
+		ref = ociArchive{ref}
+	}
 	return ref, nil
 }
 
