@@ -31,7 +31,7 @@ func (w *Workspace) Copy(ctx context.Context, dest string, src source.Source, o 
 	var content copier.Content
 	err = w.inRoot(func(root *rootfs.Root) error {
 		co, err := copierOptions(root, o)
-		if userns.Current() == userns.Subordinate { // the kernel lets nobody make devices there
+		if userns.Current() == userns.Subordinate || w.s.own == rootfs.Ignore { // the kernel lets nobody make devices there
 			co.SkipDevice = func(name string) {
 				w.s.o.Log.Warn(fmt.Sprintf("device %s is left out: devices can only be made by root, or recorded where one id exists (docs/rootless.md)", name))
 			}

@@ -220,15 +220,12 @@ func (d *Dir) Rename(from *Dir, old, name string) error {
 	})
 }
 
-// Mknod makes a FIFO, socket or device. A device that this process may not make is treated as the
-// root's [Ownership] says: recorded ones are empty files with a record.
+// Mknod makes a FIFO, socket or device. A device that this process may not make is an empty file with a record where the root's
+// [Ownership] is Record, else an error.
 func (d *Dir) Mknod(name string, mode uint32, rdev uint64) error {
 	err := d.do("mknod", name, func() error { return unix.Mknodat(d.fd, name, mode, int(rdev)) })
-	if !errors.Is(err, unix.EPERM) || d.own == Apply || d.own == Fail {
+	if !errors.Is(err, unix.EPERM) || d.own != Record {
 		return err
-	}
-	if d.own == Ignore {
-		return nil
 	}
 	f, err := d.Create(name, mode&0o777)
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 	Apply Ownership = iota
 	// Record writes them to the extended attribute that containers/storage uses for it, and shows them in Lstat.
 	Record
-	// Ignore drops them silently.
+	// Ignore drops owners silently. A device is an error, so that whoever makes it can leave it out.
 	Ignore
 	// Fail is Apply for callers that want to say so: any owner but one's own is an error.
 	Fail

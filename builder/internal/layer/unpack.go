@@ -188,7 +188,7 @@ func (d *unpacker) options(to *archive.TarOptions) untar.Options {
 	if to.WhiteoutFormat == archive.OverlayWhiteoutFormat {
 		o.Whiteouts = untar.Overlay
 	}
-	if userns.Current() == userns.Subordinate {
+	if userns.Current() == userns.Subordinate || d.own == rootfs.Ignore {
 		o.SkipDevice = func(string) {}
 	}
 	return o

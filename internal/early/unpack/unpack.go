@@ -148,7 +148,7 @@ func unpack(dir, below string, o *options, copied bool) (int64, error) {
 	}
 	uo := o.untar()
 	uo.MaxName = longestName(dir)
-	if userns.Current() == userns.Subordinate {
+	if userns.Current() == userns.Subordinate || own == rootfs.Ignore {
 		uo.SkipDevice = func(string) {}
 	}
 	if own == rootfs.Record {
