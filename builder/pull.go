@@ -309,6 +309,9 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
 	})
 	done(err)
+	if name := refText(src); err != nil && !strings.Contains(err.Error(), name) {
+		err = fmt.Errorf("reading image %q: %w", name, err) // many of the library's errors do not say of what
+	}
 	if err != nil {
 		return nil, err
 	}

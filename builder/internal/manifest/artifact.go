@@ -38,7 +38,7 @@ func (a *Artifact) Build(config []byte) ([]byte, Entry, error) {
 		Layers        []Entry           `json:"layers"`
 		Subject       *Entry            `json:"subject,omitempty"`
 		Annotations   map[string]string `json:"annotations,omitempty"`
-	}{2, "application/vnd.oci.image.manifest.v1+json", kind, descriptor{configType, digest.FromBytes(config), int64(len(config))},
+	}{2, ociImage, kind, descriptor{configType, digest.FromBytes(config), int64(len(config))},
 		a.Layers, a.Subject, a.Annotations}
 	raw, err := json.Marshal(doc)
 	if err != nil {

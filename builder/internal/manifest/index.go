@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+const ociImage = "application/vnd.oci.image.manifest.v1+json"
+
 // The media types of lists.
 const (
 	OCIIndex   = "application/vnd.oci.image.index.v1+json"
@@ -68,8 +70,11 @@ func ParseIndex(raw []byte) (*Index, error) {
 	if err := json.Unmarshal(raw, &x); err != nil {
 		return nil, fmt.Errorf("reading manifest list: %w", err)
 	}
-	if x.MediaType == "" {
-		x.MediaType = OCIIndex // optional there
+	if x.MediaType == "" { // optional there, and in images: those have no list
+		x.MediaType = OCIIndex
+		if x.Manifests == nil {
+			x.MediaType = ociImage
+		}
 	}
 	if !IsIndex(x.MediaType) {
 		return nil, fmt.Errorf("manifest is of type %s (not a list type)", x.MediaType)

@@ -59,6 +59,7 @@ func TestParseIndexRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`: "reading",
 		`{"mediaType":"application/vnd.oci.image.manifest.v1+json"}`:                    "not a list type",
+		`{"schemaVersion":2,"config":{},"layers":[]}`:                                   "not a list type",
 		`{"manifests":[{"digest":"sha256:../../x"}]}`:                                   "invalid",
 		`{"manifests":[{"digest":"` + digest.FromString("").String() + `","size":-1}]}`: "negative",
 		strings.Repeat(" ", MaxIndex+1):                                                 "too large",

@@ -53,7 +53,7 @@ func mediaTypes(f Format) (manifest, config, layer string) {
 		return "application/vnd.docker.distribution.manifest.v2+json",
 			"application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar"
 	}
-	return "application/vnd.oci.image.manifest.v1+json",
+	return ociImage,
 		"application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar"
 }
 
