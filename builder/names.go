@@ -304,10 +304,31 @@ func exists(ref types.ImageReference) error {
 	if !isLocalTransport(ref) {
 		return nil
 	}
-	if _, err := os.Stat(localPath(ref)); err != nil || ref.Transport().Name() != sif.Transport.Name() {
+	if _, err := os.Stat(localPath(ref)); err != nil {
 		return err
 	}
-	for _, tool := range []string{"unsquashfs", "fakeroot"} { // the library unpacks with them
+	switch ref.Transport().Name() {
+	case layout.Transport.Name():
+		return plainFile(filepath.Join(localPath(ref), "index.json"))
+	case directory.Transport.Name():
+		return plainFile(filepath.Join(localPath(ref), "manifest.json"))
+	case sif.Transport.Name():
+		return sifTools()
+	}
+	return nil
+}
+
+// plainFile refuses what is there and no regular file: who opens a pipe waits for ever.
+func plainFile(name string) error {
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", name)
+	}
+	return nil
+}
+
+// sifTools looks for the programs that the library unpacks SIF files with.
+func sifTools() error {
+	for _, tool := range []string{"unsquashfs", "fakeroot"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("SIF files are read with the programs unsquashfs and fakeroot: install squashfs-tools and fakeroot: %w", err)
 		}
