@@ -92,15 +92,19 @@ func (d *unpackDest) drop(failed error) {
 	}
 }
 
-// sees takes a manifest that is being copied.
-func (d *unpackDest) sees(raw []byte) {
+// mostLayers is how many layers overlay mounts over each other.
+const mostLayers = 500
+
+// sees takes a manifest that is being copied. One with more layers than can be mounted is refused: to store each takes longer than the one
+// before it.
+func (d *unpackDest) sees(raw []byte) error {
 	kind := manifest.GuessMIMEType(raw)
 	if imanifest.IsIndex(kind) {
-		return
+		return nil
 	}
 	m, err := manifest.FromBlob(raw, kind)
 	if err != nil {
-		return // the copy fails for that
+		return nil //nolint:nilerr // the copy fails for that
 	}
 	var order []digest.Digest
 	sizes := map[digest.Digest]int64{}
@@ -110,12 +114,16 @@ func (d *unpackDest) sees(raw []byte) {
 			sizes[l.Digest] = l.Size
 		}
 	}
+	if len(order) > mostLayers {
+		return fmt.Errorf("the image has %d layers, and storage mounts at most %d", len(order), mostLayers)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sizes = sizes
 	if !slices.Equal(order, d.order) {
 		d.order, d.ids = order, nil
 	}
+	return nil
 }
 
 // add notes a blob and, if it was unpacked, its layer, and stores what can be stored.
@@ -403,7 +411,7 @@ type manifestTap struct {
 func (t *manifestTap) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	raw, kind, err := t.ImageSource.GetManifest(ctx, instance)
 	if err == nil {
-		t.d.sees(raw)
+		err = t.d.sees(raw)
 	}
 	return raw, kind, err
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,7 +116,7 @@ func TestHostileRegistry(t *testing.T) {
 
 	well.put(t, r, "good")
 	well.put(t, r, "endless")
-	refused := map[string]string{"huge": "exceed", "size": "size", "diff": "DiffID", "last": "igest", "fewer": "configuration tells of 2", "nested": "", "listed": "", "list": ""}
+	refused := map[string]string{"many": "the image has 501 layers, and storage mounts at most 500", "huge": "exceed", "size": "size", "diff": "DiffID", "last": "igest", "fewer": "configuration tells of 2", "nested": "", "listed": "", "list": ""}
 	c := well
 	c.edit = func(m map[string]any) { m["annotations"] = map[string]string{"a": strings.Repeat("x", 5<<20)} }
 	c.put(t, r, "huge")
@@ -124,6 +125,9 @@ func TestHostileRegistry(t *testing.T) {
 	c.edit = func(m map[string]any) { m["layers"] = m["layers"].([]any)[:1] }
 	c.put(t, r, "fewer")
 	c.edit = nil
+	c = crafted{slices.Repeat([][]byte{good}, 501), ociLayer, slices.Repeat([]string{goodID}, 501), nil}
+	c.put(t, r, "many")
+	c = well
 	c.diffIDs = []string{goodID, goodID}
 	c.put(t, r, "diff")
 	third, thirdID := packed(t, tar.Header{Name: "third", Typeflag: tar.TypeReg})
