@@ -32,7 +32,7 @@ type StoreOptions struct {
 	RegistriesConf, RegistriesConfDir, ShortNameAliases string
 	// UIDMap and GIDMap ("container:host:length") are the default ID maps of new containers.
 	UIDMap, GIDMap []string
-	// CgroupManager is who makes cgroups, cgroupfs (the default) or systemd; it matters to OCI runtimes only.
+	// CgroupManager is who makes cgroups, cgroupfs (the default) or systemd; the built-in runner makes its own, and refuses systemd.
 	CgroupManager string
 	// MountsFile replaces the files mounts.conf of the host, also for later runs in new containers.
 	MountsFile string

@@ -85,6 +85,9 @@ func (w *Workspace) sandbox(o RunOptions) (box Sandbox, conf *hostconf.Conf, err
 		return box, nil, err
 	}
 	box, err = box.settled(conf, w.join != "")
+	if err == nil && w.s.o.CgroupManager == "systemd" && box.Isolation != IsolationOCI && box.Limits.grouped() {
+		err = errors.New("cgroup manager systemd makes no cgroups for the built-in runner: use --cgroup-manager=cgroupfs")
+	}
 	return box, conf, err
 }
 
@@ -458,6 +461,9 @@ func (l Limits) resources() spec.Resources {
 	return spec.Resources{CPUPeriod: l.CPUPeriod, CPUQuota: l.CPUQuota, CPUShares: l.CPUShares, CPUSetCPUs: l.CPUSetCPUs, CPUSetMems: l.CPUSetMems,
 		Memory: l.Memory, MemorySwap: l.MemorySwap}
 }
+
+// grouped tells whether they need a cgroup.
+func (l Limits) grouped() bool { return l.CgroupParent != "" || l.resources() != (spec.Resources{}) }
 
 // environment is in rising priority; secrets come last, as nothing else is meant by naming them.
 func (c *commanded) environment() []string {

@@ -3,17 +3,12 @@ package builder
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/slipway-build/slipway/builder/internal/layer"
-	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/internal/flock"
 )
 
@@ -26,12 +21,6 @@ type stagingMark struct {
 	mu   sync.Mutex
 	file string
 	lock *flock.Lock
-}
-
-// stagingNote is a line of a mark. The number of the directory tells it from a later one of that name.
-type stagingNote struct {
-	layer.Staging
-	Inode uint64
 }
 
 // noteStaging lists a directory in this process's mark.
@@ -47,11 +36,7 @@ func (s *Store) noteStaging(d layer.Staging) error {
 		}
 		m.lock, m.file = lock, filepath.Join(s.st.GraphRoot(), "slipway", "live", name)
 	}
-	inode, err := inodeOf(d.Dir)
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(stagingNote{d, inode})
+	text, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
@@ -70,7 +55,7 @@ func (m *stagingMark) end() error {
 	return lock.Remove()
 }
 
-// sweepStaging removes the directories that a dead process's mark lists. One with a container's files is the next commit's of that container.
+// sweepStaging removes the directories that a dead process's mark lists.
 func sweepStaging(mark string) error {
 	text, err := os.ReadFile(mark)
 	if err != nil {
@@ -78,33 +63,11 @@ func sweepStaging(mark string) error {
 	}
 	var errs []error
 	for line := range strings.Lines(string(text)) {
-		var n stagingNote
-		if json.Unmarshal([]byte(line), &n) != nil {
+		var d layer.Staging
+		if json.Unmarshal([]byte(line), &d) != nil {
 			continue // it was not written to its end, nothing is in the directory
 		}
-		if inode, err := inodeOf(n.Dir); err == nil && inode == n.Inode {
-			errs = append(errs, removeStaging(n.Staging))
-		}
+		errs = append(errs, d.Remove())
 	}
 	return errors.Join(errs...)
-}
-
-func removeStaging(d layer.Staging) error {
-	if d.Moved {
-		if err := os.Remove(filepath.Join(d.Dir, "dir")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("keeping a container's files: %w", err)
-		}
-	}
-	if err := unix.Unmount(filepath.Join(d.Dir, "merged"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmounting what a dead command left: %w", err)
-	}
-	return rootfs.RemoveTree(d.Dir)
-}
-
-func inodeOf(dir string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return 0, &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	return st.Ino, nil
 }

@@ -98,7 +98,7 @@ func (s *Store) freshWorkspace(parent string, cfg *config.Image, o WorkspaceOpti
 		return nil, fmt.Errorf("making a workspace: %w", err)
 	}
 	id := newID()
-	return &Workspace{s: s, layer: parent, fresh: fresh, cfg: cfg.Clone(), o: o, ownUsers: o.Users.Namespace == "private",
+	return &Workspace{s: s, fresh: fresh, cfg: cfg.Clone(), o: o, ownUsers: o.Users.Namespace == "private",
 		about: about{id: id, mountLabel: o.Sandbox.Security.MountLabel, processLabel: o.Sandbox.Security.ProcessLabel}}, nil
 }
 

@@ -32,6 +32,9 @@ type Fresh struct {
 // ErrNotFresh says that a layer has to be made by storage's own means: the driver is another, or told how to mount.
 var ErrNotFresh = errors.New("storage does not take a directory that was mounted by another")
 
+// mergedName is where it is mounted, beside the directory.
+const mergedName = "merged"
+
 // maxLowers is how many layers below fit into the page that mount(2) takes, with a label.
 const maxLowers = 200
 
@@ -84,7 +87,7 @@ func (f *Fresh) prepare() error {
 			return err
 		}
 	}
-	for _, name := range []string{"work", "merged", "none"} {
+	for _, name := range []string{"work", mergedName, "none"} {
 		if err := os.Mkdir(f.beside(name), 0o700); err != nil {
 			return err
 		}
@@ -96,7 +99,7 @@ func (f *Fresh) beside(name string) string { return filepath.Join(filepath.Dir(f
 
 // Mount mounts the file system, with a label if that is not empty, and returns the place. Each Mount has its Unmount.
 func (f *Fresh) Mount(mountLabel string) (string, error) {
-	merged := f.beside("merged")
+	merged := f.beside(mergedName)
 	if f.mounts > 0 {
 		f.mounts++
 		return merged, nil
@@ -136,8 +139,8 @@ func (f *Fresh) Unmount() error {
 	if f.mounts > 0 {
 		return nil
 	}
-	if err := unix.Unmount(f.beside("merged"), unix.MNT_DETACH); err != nil {
-		return &os.PathError{Op: "unmount", Path: f.beside("merged"), Err: err}
+	if err := unix.Unmount(f.beside(mergedName), unix.MNT_DETACH); err != nil {
+		return &os.PathError{Op: "unmount", Path: f.beside(mergedName), Err: err}
 	}
 	return nil
 }
@@ -204,24 +207,4 @@ func (f *Fresh) Discard() error {
 	}
 	f.staged.Target = ""
 	return err
-}
-
-// Numbered are directories that are open for mount(2), which takes one page: by their numbers they have short names.
-type Numbered []*os.File
-
-// Open opens a directory and returns its name, which is valid until Close.
-func (n *Numbered) Open(dir string) (string, error) {
-	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return "", err
-	}
-	*n = append(*n, f)
-	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
-}
-
-// Close closes all.
-func (n Numbered) Close() {
-	for _, f := range n {
-		f.Close()
-	}
 }

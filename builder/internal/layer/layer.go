@@ -62,13 +62,6 @@ type Claimed struct {
 	Moved bool
 }
 
-// Staging is a directory in which a layer comes to be.
-type Staging struct {
-	Dir string
-	// Moved says that it gets the very files of a container: while any are in it, it is not to be removed.
-	Moved bool
-}
-
 // seconds is what a modification time becomes in the layer. Times before 1970 are not kept when layers are unpacked.
 func (o *Options) seconds(t int64) int64 {
 	if o.Epoch != nil {

@@ -120,14 +120,6 @@ func (d *differ) record(src, made *os.File, temp string) (out drivers.DriverWith
 	return d.describe(made, diffID, meta.file)
 }
 
-// noteStaging tells note of the directory of the one that storage gives to be filled.
-func noteStaging(note func(Staging) error, dest string, moved bool) error {
-	if note == nil {
-		return nil
-	}
-	return note(Staging{Dir: filepath.Dir(dest), Moved: moved})
-}
-
 // chooseDisk says how the staging directory gets its content. One on another file system is filled by copying.
 func (d *differ) chooseDisk(src, dest *os.File) error {
 	var a, b unix.Stat_t

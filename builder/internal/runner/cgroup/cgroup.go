@@ -4,6 +4,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,15 +31,18 @@ type Group struct {
 	own   func() ([]byte, error) // /proc/self/cgroup
 }
 
-// New makes the group called name, which must not exist, with the limits of r, in the hierarchies below root. A name that begins with "/" is from there;
-// another is below our own group, or, as in version 2 a group has either processes or groups, beside it. Groups above it are made where they are missing.
-// Without limits it is made in every hierarchy, so that those of the groups above it count.
-func New(root, name string, r *specs.LinuxResources) (*Group, error) {
+// New makes the group of a command with the limits that l has, in the hierarchies below root. It is called as l says, from there, or id: below our own
+// group, or, as in version 2 a group has either processes or groups, beside it. Groups above it are made where they are missing. Without limits it is made in every
+// hierarchy, so that those of the groups above it count.
+func New(root, id string, l *specs.Linux) (*Group, error) {
+	if err := Limitable(root, l); err != nil {
+		return nil, err
+	}
 	g := &Group{
 		mkdir: func(dir string) error { return os.Mkdir(dir, 0o755) },
 		own:   func() ([]byte, error) { return os.ReadFile("/proc/self/cgroup") },
 	}
-	if err := g.make(root, name, limits(r)); err != nil {
+	if err := g.make(root, cmp.Or(l.CgroupsPath, id), limits(l.Resources)); err != nil {
 		return nil, errors.Join(explained(err), g.Remove())
 	}
 	return g, nil
@@ -75,8 +79,11 @@ func (g *Group) place(controller, name string) (string, error) {
 
 // explained adds what to do.
 func explained(err error) error {
-	if errors.Is(err, syscall.EBUSY) {
+	switch {
+	case errors.Is(err, syscall.EBUSY):
 		return fmt.Errorf("limiting the command: %w: there are processes in a group above: name another with --cgroup-parent", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("limiting the command: %w: start this program inside the cgroup that is delegated", err)
 	}
 	return fmt.Errorf("limiting the command: %w", err)
 }
@@ -103,34 +110,35 @@ func (g *Group) enter(root, name string, each func(dir string) error) error {
 
 // unified makes the group where all controllers share a hierarchy. A group has the controllers that the one above it hands down.
 func (g *Group) unified(root, name string, l []limit) error {
-	have, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	name, err := g.place("", name)
 	if err != nil {
 		return err
 	}
-	var wanted []string
-	for _, s := range l {
-		if !slices.Contains(strings.Fields(string(have)), s.controller) {
-			return missing(s.controller, root)
-		}
-		if !slices.Contains(wanted, "+"+s.controller) {
-			wanted = append(wanted, "+"+s.controller)
-		}
-	}
-	if name, err = g.place("", name); err != nil {
-		return err
-	}
-	err = g.enter(root, name, func(dir string) error {
-		if len(wanted) == 0 {
-			return nil
-		}
-		return write(dir, "cgroup.subtree_control", strings.Join(wanted, " "))
-	})
+	err = g.enter(root, name, func(dir string) error { return handDown(dir, wanted(l, nil)) })
 	for _, s := range l {
 		if err == nil && s.unified.file != "" {
 			err = write(g.dirs[0], s.unified.file, s.unified.value)
 		}
 	}
 	return err
+}
+
+// handDown has a group hand controllers down that it does not yet: those above a delegated one cannot be written.
+func handDown(dir string, controllers []string) error {
+	have, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return err
+	}
+	var more []string
+	for _, c := range controllers {
+		if !slices.Contains(strings.Fields(string(have)), c) {
+			more = append(more, "+"+c)
+		}
+	}
+	if len(more) == 0 {
+		return nil
+	}
+	return write(dir, "cgroup.subtree_control", strings.Join(more, " "))
 }
 
 // separate makes the group in the hierarchies of the controllers that are needed.
@@ -164,7 +172,9 @@ func (g *Group) separate(root, name string, l []limit) error {
 // wanted are the controllers of the limits; where there are none, all.
 func wanted(l []limit, all map[string]string) (list []string) {
 	for _, s := range l {
-		list = append(list, s.controller)
+		if !slices.Contains(list, s.controller) {
+			list = append(list, s.controller)
+		}
 	}
 	if len(l) == 0 {
 		list = slices.Sorted(maps.Keys(all))
@@ -174,9 +184,6 @@ func wanted(l []limit, all map[string]string) (list []string) {
 
 // separately makes the group in one hierarchy.
 func (g *Group) separately(at, controller, name string) (dir string, err error) {
-	if at == "" {
-		return "", missing(controller, name)
-	}
 	if name, err = g.place(controller, name); err != nil {
 		return "", err
 	}

@@ -146,14 +146,32 @@ func TestParent(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+// TestDelegated: what the groups above hand down already is not written again, as it could not be.
+func TestDelegated(t *testing.T) {
 	root := t.TempDir()
-	if _, err := New(root, "box", all()); err == nil || !strings.Contains(err.Error(), "limiting the command: limits and a cgroup parent need cgroups") {
+	g := fake(t, root, "", "above")
+	for name, text := range map[string]string{"cgroup.controllers": "memory\n", "cgroup.subtree_control": "cpu memory\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := all()
+	r.CPU = nil
+	if err := g.make(root, "/above/box", limits(r)); err != nil {
+		t.Fatal(err)
+	}
+	got := written(t, root)
+	if got["cgroup.subtree_control"] != "cpu memory\n" || got["above/cgroup.subtree_control"] != "+memory" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	if _, err := New(t.TempDir(), "box", &specs.Linux{Resources: all()}); err == nil || !strings.Contains(err.Error(), "none are mounted on") {
 		t.Errorf("without cgroups: %v", err)
 	}
-	g := fake(t, root, "", "memory")
-	if err := g.make(root, "box", limits(all())); err == nil || !strings.Contains(err.Error(), `controller "cpu"`) {
-		t.Errorf("without a controller: %v", err)
+	if err := explained(fs.ErrPermission); !strings.Contains(err.Error(), "inside the cgroup that is delegated") {
+		t.Error(err)
 	}
 }
 
@@ -161,9 +179,13 @@ func TestRefused(t *testing.T) {
 func TestKernel(t *testing.T) {
 	r := all()
 	r.Memory.Swap, r.CPU = nil, nil
-	g, err := New(Root, fmt.Sprintf("slipway-test-%d", os.Getpid()), r)
+	l := &specs.Linux{Resources: r}
+	if err := Limitable(Root, l); err != nil {
+		t.Skip(err)
+	}
+	g, err := New(Root, fmt.Sprintf("slipway-test-%d", os.Getpid()), l)
 	if err != nil {
-		t.Skipf("no groups can be made here: %v", err)
+		t.Fatal(err)
 	}
 	dirs := g.dirs
 	if n := g.Starved(); n != 0 {

@@ -20,17 +20,10 @@ func (r Runner) limit(j runner.Job) (limited, error) {
 	if l.Resources == nil && l.CgroupsPath == "" {
 		return limited{}, nil
 	}
-	if err := cgroup.Limitable(cgroup.Root, l); err != nil {
-		return limited{}, err
-	}
 	if err := cgroup.Note(j.Dir); err != nil {
 		return limited{}, fmt.Errorf("limiting the command: %w", err)
 	}
-	name := l.CgroupsPath
-	if name == "" {
-		name = j.ID
-	}
-	g, err := cgroup.New(cgroup.Root, name, l.Resources)
+	g, err := cgroup.New(cgroup.Root, j.ID, l)
 	return limited{g, r.Log}, err
 }
 
