@@ -106,7 +106,7 @@ func run(ctx context.Context, dst *rootfs.Root, dest string, src *rootfs.Root, p
 			return Content{}, err
 		}
 	}
-	if err := c.linkTimes(); err != nil {
+	if err := c.setTimes(); err != nil {
 		return Content{}, err
 	}
 	return c.content(items, len(patterns)), nil
@@ -132,7 +132,7 @@ func PutFile(ctx context.Context, dst *rootfs.Root, dest, name string, mode uint
 		return Content{}, err
 	}
 	c.add(name, info, "", nil, sum)
-	return c.content(nil, 1), c.linkTimes()
+	return c.content(nil, 1), c.setTimes()
 }
 
 func (c *copying) put(at place, info rootfs.Info, r io.Reader) (sum []byte, err error) {
@@ -178,7 +178,7 @@ func newCopying(ctx context.Context, dst *rootfs.Root, o Options) (*copying, err
 		return nil, fmt.Errorf("parsing excludes: %w", err)
 	}
 	return &copying{ctx: ctx, dst: dst, o: o, chmod: chmod, exclude: exclude, sum: sha256.New(), state: sha256.New(),
-		links: map[inode]linked{}, linkDirs: map[string]bool{}}, nil
+		links: map[inode]linked{}, dirTimes: map[string]time.Time{}}, nil
 }
 
 // Sum is the digest of several contents, given as hex digits, copied by one command.

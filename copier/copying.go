@@ -32,9 +32,11 @@ type copying struct {
 	newest     time.Time
 	links      map[inode]linked // of the pattern at hand
 	bufs       [maxWorkers][]byte
-	creating   sync.Mutex      // held while files are made
-	top        rootfs.Info     // the directory that a directory at hand is copied to
-	linkDirs   map[string]bool // with Link: directories made; true where the time is still to be set
+	creating   sync.Mutex  // held while files are made
+	top        rootfs.Info // the directory that a directory at hand is copied to
+	// dirTimes are the directories made on the way, whose time is set at the end: what they have as a copy, or, with Link, the zero
+	// time for what is newest in them.
+	dirTimes map[string]time.Time
 }
 
 // place is where something is written: an open directory and a name in it.
@@ -116,7 +118,7 @@ func (c *copying) into(dest string) bool {
 		return true
 	}
 	if c.o.Link {
-		_, made := c.linkDirs[path.Clean("/"+dest)]
+		_, made := c.dirTimes[path.Clean("/"+dest)]
 		return made
 	}
 	i, err := c.dst.Stat(dest)
@@ -137,11 +139,11 @@ func (c *copying) linkDir(name string) (*rootfs.Dir, bool, error) {
 		}
 		at += "/" + part
 		var next *rootfs.Dir
-		if _, made = c.linkDirs[at]; made {
+		if _, made = c.dirTimes[at]; made {
 			next, err = d.Dir(part)
 		} else {
-			next, err = c.mkdir(d, part, rootfs.Info{Mode: unix.S_IFDIR | c.chmod.parents()}, nil)
-			c.linkDirs[at] = true
+			next, err = c.mkdirOnTheWay(d, part)
+			c.dirTimes[at] = time.Time{}
 		}
 		d.Close()
 		if err != nil {
@@ -152,13 +154,28 @@ func (c *copying) linkDir(name string) (*rootfs.Dir, bool, error) {
 	return d, made, nil
 }
 
-// linkTimes gives the directories that linkDir made a time that does not depend on now: that of the newest thing in
-// them, or the epoch (exact.md, containers.md §11.2).
-func (c *copying) linkTimes() error {
-	mtime := c.mtime(rootfs.Info{Mtime: c.newest})
-	for name, open := range c.linkDirs {
-		if !open {
-			continue
+// mkdirOnTheWay makes one of the directories that linkDir goes through: a symbolic --chmod is for what is copied, not for them.
+func (c *copying) mkdirOnTheWay(parent *rootfs.Dir, name string) (*rootfs.Dir, error) {
+	d, err := c.directory(parent, name)
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := c.owner(rootfs.Info{})
+	at := d.At(".")
+	if err := errors.Join(at.Chown(uid, gid), at.Chmod(c.chmod.parents()), at.Utimes(c.mtime(rootfs.Info{}))); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// setTimes gives the directories on the way their times, now that nothing is made in them any more. Those that linkDir made get
+// one that does not depend on now: that of the newest thing in them, or the epoch (exact.md, containers.md §11.2).
+func (c *copying) setTimes() error {
+	newest := c.mtime(rootfs.Info{Mtime: c.newest})
+	for name, mtime := range c.dirTimes {
+		if mtime.IsZero() {
+			mtime = newest
 		}
 		d, err := c.dst.Dir(name)
 		if err != nil {
@@ -249,6 +266,7 @@ func (c *copying) parents(src *rootfs.Root, it item, dest string) (string, error
 			return "", err
 		}
 		d.Close()
+		c.dirTimes[path.Join("/", into, rel)] = c.mtime(info)
 	}
 	return path.Join(into, rel) + "/", nil
 }

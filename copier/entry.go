@@ -23,6 +23,19 @@ var errGone = errors.New("gone")
 
 // mkdir makes or takes over a directory with its source's mode and owner.
 func (c *copying) mkdir(parent *rootfs.Dir, name string, info rootfs.Info, attrs map[string][]byte) (*rootfs.Dir, error) {
+	d, err := c.directory(parent, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.attributes(d.At("."), info, attrs); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// directory opens a directory, and makes it where none is.
+func (c *copying) directory(parent *rootfs.Dir, name string) (*rootfs.Dir, error) {
 	err := parent.Mkdir(name, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		i, lerr := parent.Lstat(name)
@@ -40,15 +53,7 @@ func (c *copying) mkdir(parent *rootfs.Dir, name string, info rootfs.Info, attrs
 	if err != nil {
 		return nil, err
 	}
-	d, err := parent.Dir(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.attributes(d.At("."), info, attrs); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
+	return parent.Dir(name)
 }
 
 // entry copies anything that is not a directory; rel is its name in the digest.

@@ -182,19 +182,23 @@ func Cases() []Case {
 		{Name: "6.7 the destination is not asked what it is", Have: "d 755 5:6 900 n\nf 644 5:6 900 n/x x", Src: []string{"f"}, Dest: "/n", O: copier.Options{Link: true}, Want: "f 644 0:0 1007 n f"},
 		{Name: "6.7 two sources share a directory", Src: []string{"f", "g"}, Dest: "/n/", O: copier.Options{Link: true, UID: id(7), GID: id(8)}, Want: "d 755 7:8 1008 n\nf 644 7:8 1007 n/f f\nf 600 7:8 1008 n/g g"},
 
+		{Name: "6.6 and 6.7 symbolic, not the directories on the way", Src: []string{"f"}, Dest: "/n/m/", O: copier.Options{Link: true, Chmod: "a=r,u+s"}, Want: "d 755 0:0 1007 n\nd 755 0:0 1007 n/m\nf 4444 0:0 1007 n/m/f f"},
+		{Name: "6.6 and 6.7 octal, their permission bits", Src: []string{"f"}, Dest: "/n/m/", O: copier.Options{Link: true, Chmod: "4750"}, Want: "d 750 0:0 1007 n\nd 750 0:0 1007 n/m\nf 4750 0:0 1007 n/m/f f"},
+
 		// 6.8 parents
-		{Name: "6.8 the chain has its sources' attributes", Src: []string{"x/y/1.txt"}, Dest: "/n", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 now n/x/y\nf 644 0:0 1014 n/x/y/1.txt 1"},
-		{Name: "6.8 a leading dot is no pivot", Src: []string{"./x/z"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nf 644 0:0 1016 n/x/z z"},
-		{Name: "6.8 pivot", Src: []string{"x/./y/*.txt"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 now n/y\nf 644 0:0 1014 n/y/1.txt 1"},
-		{Name: "6.8 pivot behind a wildcard", Src: []string{"?/./y/1*"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 now n/y\nf 644 0:0 1014 n/y/1.txt 1"},
-		{Name: "6.8 any depth", Src: []string{"**/*.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 now n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
-		{Name: "6.8 any depth, in several ways", Src: []string{"**/**/*/**/**/2.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 now n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
-		{Name: "6.8 a directory with its own name", Src: []string{"x/y"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 now n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1014 n/x/y/1.txt 1\nf 644 0:0 1015 n/x/y/2.md 2"},
+		{Name: "6.8 the chain has its sources' attributes", Src: []string{"x/y/1.txt"}, Dest: "/n", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 1012 n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1014 n/x/y/1.txt 1"},
+		{Name: "6.8 the chain, in a layer of its own", Src: []string{"x/y/1.txt"}, Dest: "/n", O: copier.Options{Parents: true, Link: true, KeepOwner: true}, Want: "d 755 0:0 1014 n\nd 755 10:11 1012 n/x\nd 711 10:11 1013 n/x/y\nf 644 10:11 1014 n/x/y/1.txt 1"},
+		{Name: "6.8 a leading dot is no pivot", Src: []string{"./x/z"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 1012 n/x\nf 644 0:0 1016 n/x/z z"},
+		{Name: "6.8 pivot", Src: []string{"x/./y/*.txt"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1"},
+		{Name: "6.8 pivot behind a wildcard", Src: []string{"?/./y/1*"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1"},
+		{Name: "6.8 any depth", Src: []string{"**/*.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 1012 n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
+		{Name: "6.8 any depth, in several ways", Src: []string{"**/**/*/**/**/2.md"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 1012 n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1015 n/x/y/2.md 2"},
+		{Name: "6.8 a directory with its own name", Src: []string{"x/y"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 755 0:0 1012 n/x\nd 711 0:0 1013 n/x/y\nf 644 0:0 1014 n/x/y/1.txt 1\nf 644 0:0 1015 n/x/y/2.md 2"},
 		{Name: "6.8 a directory at the top", Src: []string{"empty"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 700 0:0 1006 n/empty"},
 		{Name: "19.20 everything", From: "d 710 3:4 1 t\nf 644 3:4 2 t/a a", Src: []string{"./"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 710 0:0 1 n/t\nf 644 0:0 2 n/t/a a"},
 		{Name: "19.20 nothing behind the pivot", Src: []string{"./x/./"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1\nf 644 0:0 1015 n/y/2.md 2\nf 644 0:0 1016 n/z z"},
 		{Name: "6.8 a missing name", Src: []string{"x/q"}, Dest: "/n/", O: copier.Options{Parents: true}, Fails: "no such file or directory"},
-		{Name: "6.8 through a link on the way", Src: []string{"ld/a"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 750 0:0 now n/ld\nf 640 0:0 1001 n/ld/a a"},
+		{Name: "6.8 through a link on the way", Src: []string{"ld/a"}, Dest: "/n/", O: copier.Options{Parents: true}, Want: "d 755 0:0 now n\nd 750 0:0 1000 n/ld\nf 640 0:0 1001 n/ld/a a"},
 
 		// 6.8 and 19.3 exclude
 		{Name: "6.8 excludes are about the copied directory", Src: []string{"x"}, Dest: "/n", O: copier.Options{Excludes: []string{"z"}}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1\nf 644 0:0 1015 n/y/2.md 2"},
