@@ -225,6 +225,29 @@ func TestReplacedDirectory(t *testing.T) {
 	}
 }
 
+// What a replaced directory holds is in the layer, also what is like that which it hides.
+func TestReplacedByTheLike(t *testing.T) {
+	make := func(t testing.TB, root string) {
+		must(t, os.MkdirAll(filepath.Join(root, "a/b/empty/below"), 0o755))
+		write(t, filepath.Join(root, "a/b/file"), "x")
+		for _, name := range []string{"a/b/file", "a/b/empty/below", "a/b/empty", "a/b", "a"} { // whole seconds, as in layers
+			must(t, os.Chtimes(filepath.Join(root, name), testEpoch, testEpoch))
+		}
+	}
+	eachVariant(t, func(t *testing.T, st storage.Store, move bool) {
+		rw, _ := work(t, st, "", make)
+		base := mustCommit(t, st, rw, "", Options{Move: true})
+		rw, tree := work(t, st, base.ID, func(t testing.TB, root string) {
+			must(t, os.RemoveAll(filepath.Join(root, "a/b")))
+			make(t, root)
+		})
+		res := mustCommit(t, st, rw, base.ID, Options{Move: move, AllowEmpty: true})
+		verify(t, st, base.ID, res)
+		_, got := work(t, st, res.ID, nil)
+		sameTrees(t, got, tree)
+	})
+}
+
 func TestTimes(t *testing.T) {
 	late := testEpoch.Unix() + 100
 	for _, v := range variants {

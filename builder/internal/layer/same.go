@@ -22,19 +22,19 @@ func newStubs(paths []string) stubs {
 	return s
 }
 
-// stub tells whether n is such a place and nothing else: empty still, and unknown to the base.
-func (w *walker) stub(n *node) (bool, error) {
+// stub tells whether n, which is in d, is such a place and nothing else: empty still, and unknown to the base.
+func (w *walker) stub(d *dir, n *node) (bool, error) {
 	if !w.stubs.at[n.path] || !n.isDir() && n.st.Size > 0 {
 		return false, nil
 	}
-	old, err := w.below.lookup(n.path)
+	old, err := w.lookup(d, n.path)
 	return old == nil, err
 }
 
 // untouched tells whether a directory in which nothing changed can be left out: a stub, or equal to the base's.
 // Its time is not the container's doing if something was mounted below it.
 func (w *walker) untouched(d *dir) (bool, error) {
-	if stub, err := w.stub(d.n); stub || err != nil {
+	if stub, err := w.stub(d.up, d.n); stub || err != nil {
 		return stub, err
 	}
 	if w.mode == whole || w.mode == added {
@@ -61,11 +61,11 @@ func (w *walker) hides(d *dir) (bool, error) {
 // unchanged tells whether the base has the same file, for drivers whose layers are whole trees. Like
 // those drivers' own comparison it believes size and time: reading every file would take too long. A file that has got a further
 // name is not the same: without its first one the new name would be another file (dockerfile.md §19.19).
-func (w *walker) unchanged(n *node) (bool, error) {
+func (w *walker) unchanged(d *dir, n *node) (bool, error) {
 	if w.mode != changed {
 		return false, nil
 	}
-	old, err := w.below.lookup(n.path)
+	old, err := w.lookup(d, n.path)
 	if old == nil || err != nil {
 		return false, err
 	}
@@ -76,12 +76,21 @@ func (w *walker) unchanged(n *node) (bool, error) {
 // old returns what the base has in the place of a directory, or nil.
 func (w *walker) old(d *dir) (n *node, err error) {
 	if !d.asked {
-		if d.old, err = w.below.lookup(d.n.path); err != nil {
+		if d.old, err = w.lookup(d.up, d.n.path); err != nil {
 			return nil, err
 		}
 		d.asked = true
 	}
 	return d.old, nil
+}
+
+// lookup returns what shows of the base at a path in d, nil for the root's own, or nil. Where a directory was replaced nothing does, though
+// the base has it still.
+func (w *walker) lookup(d *dir, path string) (*node, error) {
+	if d != nil && d.hidden {
+		return nil, nil
+	}
+	return w.below.lookup(path)
 }
 
 // header describes a node as the layer shows it.

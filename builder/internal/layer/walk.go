@@ -57,7 +57,8 @@ type dir struct {
 	old     *node  // what the base has there, once asked
 	asked   bool
 	written bool
-	out     int // the same directory in the staging directory, if there is one
+	hidden  bool // what the base has in it, and below, does not show
+	out     int  // the same directory in the staging directory, if there is one
 }
 
 func (d *dir) fd() int                  { return int(d.f.Fd()) }
@@ -163,7 +164,7 @@ func (w *walker) gone(d *dir, entries []fs.DirEntry) ([]fs.DirEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if old != nil && old.isDir() {
+		if old != nil && old.isDir() && !d.hidden {
 			if names, err = w.missing(d, entries); err != nil {
 				return nil, err
 			}
@@ -230,7 +231,7 @@ func (w *walker) entry(d *dir, name string, kind fs.FileMode) error {
 	if w.mode == added && n.whiteout() {
 		return fmt.Errorf("%s: a layer cannot hold the device 0:0, which overlay takes for a removed file", n.path)
 	}
-	if same, err := w.unchanged(n); same || err != nil {
+	if same, err := w.unchanged(d, n); same || err != nil {
 		return err
 	}
 	if err := w.write(d); err != nil {
@@ -272,12 +273,12 @@ func (w *walker) file(d *dir, name string) error {
 	if n.st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s changed while the layer was being written", n.path)
 	}
-	if stub, err := w.stub(n); err != nil {
+	if stub, err := w.stub(d, n); err != nil {
 		return err
 	} else if stub {
 		return w.disk.drop(d, name, false)
 	}
-	if same, err := w.unchanged(n); same || err != nil {
+	if same, err := w.unchanged(d, n); same || err != nil {
 		return err
 	}
 	if err := w.write(d); err != nil {
@@ -337,6 +338,7 @@ func (w *walker) directory(up *dir, name string) error {
 	if err := w.r.file(fd, d.n); err != nil {
 		return err
 	}
+	d.hidden = up.hidden || d.n.opaq
 	if err := w.list(d); err != nil {
 		return err
 	}
