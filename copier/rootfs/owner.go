@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/caps"
 )
 
 // Ownership says what happens to an owner or a device that this process may not make, as in a user
@@ -199,9 +201,9 @@ func (p place) read(mode uint32) (Override, bool) {
 	return o, err == nil
 }
 
-// outside tells whether this process is an ordinary user without a user namespace, who can record but neither set file
-// capabilities nor look into files that their own owner may not read.
-func outside() bool { return unix.Geteuid() != 0 }
+// outside tells whether this process is an ordinary user without a user namespace, or a root that is no more than that: it can record but
+// neither set file capabilities nor look into files that their own owner may not read.
+func outside() bool { return !caps.Files() }
 
 // asideXattr, followed by the name, holds the record of a link or FIFO in its directory, for those who
 // cannot use [capXattr].

@@ -59,7 +59,7 @@ func confinements() []confinement {
 // initialised before `version` can answer.
 func light() []string {
 	return []string{
-		"internal/early", "internal/early/child", "internal/early/unpack", "internal/early/user", "internal/idmap", "internal/userns", "internal/version", "copier/rootfs", "copier/untar",
+		"internal/early", "internal/early/child", "internal/early/unpack", "internal/early/user", "internal/caps", "internal/idmap", "internal/userns", "internal/version", "copier/rootfs", "copier/untar",
 		"internal/runchild",
 	}
 }

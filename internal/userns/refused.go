@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/caps"
 )
 
 // refusedError says that the kernel did not make the namespace.
@@ -32,6 +34,9 @@ func refusal(err error) error {
 	var r *refusedError
 	if !errors.As(err, &r) {
 		return nil
+	}
+	if os.Geteuid() == 0 && errors.Is(err, unix.EPERM) && !caps.Have(unix.CAP_SETFCAP) { // from Linux 5.12 on
+		return errors.New("root without the capability SETFCAP may not take its id into a user namespace: run as another user (in a pod, runAsUser: 1000), or add that capability")
 	}
 	return cause(err, func(file string) string {
 		text, _ := os.ReadFile(file)

@@ -7,7 +7,8 @@
 //	subordinate ids   newuidmap and newgidmap map the ranges of /etc/subuid and /etc/subgid
 //	one id            only our own identity is mapped, to root; nothing needs to be installed for it
 //	                  (a container's root without CAP_SYS_ADMIN has its own ids there)
-//	none              the kernel or a filter refuses user namespaces; the caller goes on without
+//	none              the kernel or a filter refuses user namespaces; the caller goes on without. Root on this rung is as good as root
+//	                  only over files, and without the capabilities for them is an ordinary user
 //
 // Storage libraries are told through the _CONTAINERS_* variables that they read.
 package userns
@@ -24,6 +25,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/caps"
 )
 
 // Name is argv[0] of the process that waits for its ids to be mapped.
@@ -55,7 +58,7 @@ func (r Rung) String() string {
 
 // Current tells which rung this process is on.
 func Current() Rung {
-	if os.Geteuid() != 0 {
+	if !caps.Files() {
 		return None
 	}
 	text, err := os.ReadFile("/proc/self/uid_map")
@@ -73,21 +76,7 @@ func Current() Rung {
 }
 
 // Privileged tells whether this process is root and may mount, so that it needs no namespace. Root of a container usually may not.
-func Privileged() bool { return os.Geteuid() == 0 && capable(unix.CAP_SYS_ADMIN) }
-
-// capable tells whether this process has capabilities in its user namespace.
-func capable(list ...int) bool {
-	var data [2]unix.CapUserData
-	if unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]) != nil {
-		return false
-	}
-	for _, c := range list {
-		if data[c/32].Effective&(1<<(c%32)) == 0 {
-			return false
-		}
-	}
-	return true
-}
+func Privileged() bool { return os.Geteuid() == 0 && caps.Have(unix.CAP_SYS_ADMIN) }
 
 // Outside returns the id that this process's user has outside of the namespace that was entered.
 func Outside() int {
@@ -130,7 +119,7 @@ func Enter() (int, error) {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
 	}
-	if uid == 0 && capable(unix.CAP_SETUID, unix.CAP_SETGID) {
+	if uid == 0 && caps.Have(unix.CAP_SETUID, unix.CAP_SETGID) {
 		attr.UidMappings, attr.GidMappings = same("/proc/self/uid_map"), same("/proc/self/gid_map")
 		attr.GidMappingsEnableSetgroups = !groupsDenied()
 	}
