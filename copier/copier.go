@@ -173,7 +173,7 @@ func newCopying(ctx context.Context, dst *rootfs.Root, o Options) (*copying, err
 	if err != nil {
 		return nil, err
 	}
-	exclude, err := NewIgnore(o.Excludes)
+	exclude, err := NewIgnore(anchored(o.Excludes))
 	if err != nil {
 		return nil, fmt.Errorf("parsing excludes: %w", err)
 	}

@@ -112,6 +112,20 @@ func NewIgnore(patterns []string) (*Ignore, error) {
 	return i, nil
 }
 
+// anchored are patterns without the slash that one may begin with: like one of an ignore file it is anchored anyway.
+func anchored(patterns []string) []string {
+	var list []string
+	for _, p := range patterns {
+		rest, back := strings.CutPrefix(strings.TrimSpace(p), "!")
+		rest = strings.TrimLeft(strings.TrimSpace(rest), "/")
+		if back {
+			rest = "!" + rest
+		}
+		list = append(list, rest)
+	}
+	return list
+}
+
 // add is the next rule: a pattern, alone in m.
 func (i *Ignore) add(m *patternmatcher.PatternMatcher, p *patternmatcher.Pattern) {
 	r := rule{m: m, back: p.Exclusion()}

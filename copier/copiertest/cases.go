@@ -202,6 +202,7 @@ func Cases() []Case {
 
 		// 6.8 and 19.3 exclude
 		{Name: "6.8 excludes are about the copied directory", Src: []string{"x"}, Dest: "/n", O: copier.Options{Excludes: []string{"z"}}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1\nf 644 0:0 1015 n/y/2.md 2"},
+		{Name: "6.8 excludes may begin with a slash", Src: []string{"x"}, Dest: "/n", O: copier.Options{Excludes: []string{"/y/", "!/y/2.md"}}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1015 n/y/2.md 2\nf 644 0:0 1016 n/z z"},
 		{Name: "6.8 not about the context", Src: []string{"x/y"}, Dest: "/n", O: copier.Options{Excludes: []string{"x/y/1.txt", "y"}}, Want: "d 755 0:0 1013 n\nf 644 0:0 1014 n/1.txt 1\nf 644 0:0 1015 n/2.md 2"},
 		{Name: "6.8 an excluded directory with all in it", Src: []string{"x"}, Dest: "/n", O: copier.Options{Excludes: []string{"y"}}, Want: "d 755 0:0 1012 n\nf 644 0:0 1016 n/z z"},
 		{Name: "6.8 taken back", Src: []string{"x"}, Dest: "/n", O: copier.Options{Excludes: []string{"y", "!y/2.md"}}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1015 n/y/2.md 2\nf 644 0:0 1016 n/z z"},
