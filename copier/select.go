@@ -15,12 +15,13 @@ import (
 
 // An item is one thing that a pattern selected.
 type item struct {
-	path  string // below the source root, all links resolved; with NoFollow but for the last
-	base  string // the name it gets in a destination directory
-	typed string // below the source root, as selected
-	pivot string // with Parents: where the chain starts
-	chain string // with Parents: the directories to keep, "" for none
-	ex    string // what excludes are about
+	path  string   // below the source root, all links resolved; with NoFollow but for the last
+	base  string   // the name it gets in a destination directory
+	typed string   // below the source root, as selected
+	links []string // that lead to it
+	pivot string   // with Parents: where the chain starts
+	chain string   // with Parents: the directories to keep, "" for none
+	ex    string   // what excludes are about
 	info  rootfs.Info
 }
 
@@ -139,7 +140,8 @@ func (c *copying) newItem(src *rootfs.Root, m match) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	it := item{path: resolve(src, m.path, !c.o.NoFollow), base: path.Base(m.path), typed: m.path, info: info}
+	it := item{base: path.Base(m.path), typed: m.path, info: info}
+	it.path, it.links = resolve(src, m.path, !c.o.NoFollow)
 	if c.o.Parents {
 		it.ex = strings.TrimPrefix(strings.TrimPrefix(m.path, m.pivot), "/")
 		if it.ex != "" { // nothing behind the pivot: the contents are meant
@@ -150,13 +152,16 @@ func (c *copying) newItem(src *rootfs.Root, m match) (item, error) {
 }
 
 // Resolve is a name with all links followed inside the root. It decides nothing about what may be opened.
-func Resolve(root *rootfs.Root, name string) string { return resolve(root, name, true) }
+func Resolve(root *rootfs.Root, name string) string {
+	at, _ := resolve(root, name, true)
+	return at
+}
 
-// resolve follows the links of a path by hand, as the ignore file is about what a path leads to. It decides nothing about
-// what may be opened: whatever it returns is opened inside the root.
-func resolve(src *rootfs.Root, name string, last bool) string {
+// resolve follows the links of a path by hand, as the ignore file is about them and about what they lead to. It decides nothing
+// about what may be opened: whatever it returns is opened inside the root.
+func resolve(src *rootfs.Root, name string, last bool) (at string, links []string) {
 	at, rest := "/", strings.Split(trim(name), "/")
-	for links := 0; len(rest) > 0; {
+	for len(rest) > 0 {
 		part := rest[0]
 		rest = rest[1:]
 		if part == "" || part == "." {
@@ -164,20 +169,20 @@ func resolve(src *rootfs.Root, name string, last bool) string {
 		}
 		next := path.Join(at, part)
 		if len(rest) == 0 && !last {
-			return next
+			return next, links
 		}
 		target, err := readlink(src, at, part)
-		if err != nil || links >= 40 {
+		if err != nil || len(links) >= 40 {
 			at = next
 			continue
 		}
-		links++
+		links = append(links, next)
 		if path.IsAbs(target) {
 			at = "/"
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
-	return at
+	return at, links
 }
 
 func readlink(src *rootfs.Root, dir, name string) (string, error) {
@@ -198,6 +203,9 @@ func (c *copying) hidden(it item, wildcard bool) bool {
 	at := trim(it.path)
 	if c.o.Ignore.at(at).out && !(it.info.IsDir() && c.o.Ignore.Within(at)) {
 		return true
+	}
+	if slices.ContainsFunc(it.links, func(name string) bool { return c.o.Ignore.at(trim(name)).out }) {
+		return true // what is not in the context leads nowhere
 	}
 	if c.o.Parents {
 		return it.ex != "" && c.exclude.at(it.ex).out && !(it.info.IsDir() && c.exclude.Within(it.ex))

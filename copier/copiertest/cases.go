@@ -222,6 +222,9 @@ func Cases() []Case {
 		{Name: "7 taken back, blank behind the mark", Src: []string{"x"}, Dest: "/n", Ignore: "x/y\n! x/y/2.md", Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1015 n/y/2.md 2\nf 644 0:0 1016 n/z z"},
 		{Name: "7 ignored and excluded", Src: []string{"x"}, Dest: "/n", Ignore: "x/z", O: copier.Options{Excludes: []string{"y/*.md"}}, Want: "d 755 0:0 1012 n\nd 711 0:0 1013 n/y\nf 644 0:0 1014 n/y/1.txt 1"},
 		{Name: "7 a link does not get around it", Src: []string{"ld"}, Dest: "/n", Ignore: "d/s*", Want: "d 755 0:0 1000 n\nf 640 0:0 1001 n/a a"},
+		{Name: "7 an ignored link leads nowhere", Src: []string{"lf"}, Dest: "/n", Ignore: "lf", Fails: "no such file or directory"},
+		{Name: "7 nor does one on the way", Src: []string{"ld/a"}, Dest: "/n", Ignore: "ld", Fails: "no such file or directory"},
+		{Name: "7 nor one that a wildcard matches", Src: []string{"l?"}, Dest: "/n/", Ignore: "l[dx]", Want: "d 755 0:0 now n\nf 644 0:0 1007 n/lf f"},
 		{Name: "7 a link to an ignored file", Src: []string{"lf"}, Dest: "/n", Ignore: "f", Fails: "no such file or directory"},
 	}
 }
