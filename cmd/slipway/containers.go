@@ -39,7 +39,7 @@ func newContainersCmd(g *globals) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&all, "all", "a", false, "also containers of other tools")
 	fs.StringVarP(&filter, "filter", "f", "", "show what `name=value` matches: id, name or ancestor")
-	fs.StringVar(&format, "format", "", "Go `template` for each row: .ContainerID .Builder .ImageID .ImageName .ContainerName")
+	fs.StringVar(&format, "format", "", "Go `template` for each row, or json: .ContainerID .Builder .ImageID .ImageName .ContainerName")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	fs.BoolVarP(&noheading, "noheading", "n", false, "print no heading")
 	fs.BoolVar(&notruncate, "notruncate", false, "print whole IDs")
@@ -60,7 +60,7 @@ func newContainersCmd(g *globals) *cobra.Command {
 			}
 		}
 		switch {
-		case asJSON:
+		case asJSON, format == jsonFormat:
 			return writeJSON(g.out, rows)
 		case quiet:
 			return lines(g.out, rows, func(r containerRow) string { return r.ContainerID })

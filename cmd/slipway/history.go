@@ -30,7 +30,7 @@ func newHistoryCmd(g *globals) *cobra.Command {
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	fs.BoolVar(&noTrunc, "no-trunc", false, "print whole commands")
 	fs.BoolVarP(&noheading, "noheading", "n", false, "print no heading")
-	fs.StringVar(&format, "format", "", "Go `template` for each row: .Created .CreatedBy .Size .DiffID .Comment")
+	fs.StringVar(&format, "format", "", "Go `template` for each row, or json: .Created .CreatedBy .Size .DiffID .Comment")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		img, err := s.Image(args[0])
 		if err != nil {
@@ -49,7 +49,7 @@ func newHistoryCmd(g *globals) *cobra.Command {
 			rows = append(rows, r)
 		}
 		switch {
-		case asJSON:
+		case asJSON, format == jsonFormat:
 			return writeJSON(g.out, rows)
 		case format != "":
 			return writeTemplate(g.out, format, rows, map[string]string{"Created": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "DiffID": "DIFF ID", "Comment": "COMMENT"})

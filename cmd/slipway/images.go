@@ -65,7 +65,7 @@ func newImagesCmd(g *globals) *cobra.Command {
 	fs.BoolVarP(&f.all, "all", "a", false, "also intermediate images")
 	fs.BoolVar(&f.digests, "digests", false, "show digests")
 	fs.StringSliceVarP(&f.filters, "filter", "f", nil, "show what `name=value` matches, or with != does not: after, before, containers, dangling, digest, id, intermediate, label, manifest, readonly, reference, since, until")
-	fs.StringVar(&f.format, "format", "", "Go `template` for each row, under headings with table in front: .Name .Tag .ID .Digest .Created .CreatedAt .CreatedAtRaw .Size .ReadOnly .History")
+	fs.StringVar(&f.format, "format", "", "Go `template` for each row, or json; under headings with table in front: .Name .Tag .ID .Digest .Created .CreatedAt .CreatedAtRaw .Size .ReadOnly .History")
 	fs.BoolVar(&f.history, "history", false, "show former names")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "print whole IDs")
@@ -115,7 +115,7 @@ func (f *imagesFlags) list(ctx context.Context, s *builder.Store, args []string)
 }
 
 func (f *imagesFlags) print(w io.Writer, list []*builder.Image) error {
-	if f.asJSON {
+	if f.asJSON || f.format == jsonFormat {
 		return f.printJSON(w, list)
 	}
 	if f.quiet {

@@ -17,7 +17,7 @@ func newInfoCmd(g *globals) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{Use: "info [flags]", Short: "Describe the host and the storage", Example: "  info\n  info --format '{{.store.GraphRoot}}'", Args: cobra.NoArgs}
 	cmd.Flags().BoolVarP(&debug, "debug", "d", false, "also describe the program")
-	cmd.Flags().StringVar(&format, "format", "", "Go `template`, as {{.store.GraphRoot}}")
+	cmd.Flags().StringVar(&format, "format", "", "Go `template`, as {{.store.GraphRoot}}, or json")
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, _ []string) error {
 		info, err := s.Info()
 		if err != nil {
@@ -32,15 +32,15 @@ func newInfoCmd(g *globals) *cobra.Command {
 		if debug {
 			info["debug"] = map[string]any{"compiler": runtime.Compiler, "go version": runtime.Version(), "slipway version": version.Version, "git commit": version.Commit}
 		}
-		if format == "" {
+		if format == "" || format == jsonFormat {
 			return writeJSON(g.out, info)
 		}
 		t, err := parseTemplate(format)
 		if err != nil {
 			return err
 		}
-		if err := t.Execute(g.out, info); err != nil {
-			return fmt.Errorf("applying format: %w", err)
+		if err := execute(g.out, t, info); err != nil {
+			return err
 		}
 		_, err = fmt.Fprintln(g.out)
 		return err

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,7 +36,7 @@ func newInspectCmd(g *globals) *cobra.Command {
 				return errors.New("container or image name must be specified")
 			case len(args) > 1:
 				return errors.New("too many arguments specified")
-			case f.format != "" && !(strings.Contains(f.format, "{{") && strings.Contains(f.format, "}}")):
+			case f.format != "" && f.format != jsonFormat && !(strings.Contains(f.format, "{{") && strings.Contains(f.format, "}}")):
 				return fmt.Errorf("invalid format provided: %s", f.format)
 			case f.raw && f.config, f.format != "" && (f.raw || f.config):
 				return errors.New("only one of --format, --raw and --config can be used")
@@ -42,7 +44,7 @@ func newInspectCmd(g *globals) *cobra.Command {
 			return nil
 		}}
 	fs := cmd.Flags()
-	fs.StringVarP(&f.format, "format", "f", "", "Go `template`")
+	fs.StringVarP(&f.format, "format", "f", "", "Go `template`, or json")
 	fs.StringVarP(&f.kind, "type", "t", "container", "`kind` of thing to look for: container, image or manifest (list)")
 	fs.BoolVar(&f.raw, "raw", false, "print an image's manifest, or the list, as it is")
 	fs.BoolVar(&f.config, "config", false, "print an image's configuration as it is")
@@ -74,7 +76,7 @@ func (g *globals) inspectRemote(ctx context.Context, s *builder.Store, name stri
 	case f.raw:
 		return g.asIs(r.Top)
 	case f.kind == "manifest":
-		return g.printIndented(r.Top)
+		return g.showDocument(r.Top, f.format)
 	case f.config:
 		return g.asIs(r.Config)
 	}
@@ -101,7 +103,7 @@ func (g *globals) inspectLocal(ctx context.Context, s *builder.Store, name strin
 		if err != nil {
 			return err
 		}
-		return g.printIndented(raw)
+		return g.showDocument(raw, f.format)
 	}
 	v, err := inspect(ctx, s, name, f.kind, f.exact)
 	if err != nil {
@@ -160,20 +162,34 @@ func (g *globals) asIs(raw []byte) error {
 
 // show prints a value as JSON, or with a template.
 func (g *globals) show(v any, format string) error {
-	if format == "" {
+	if format == "" || format == jsonFormat {
 		return writeJSON(g.out, v)
 	}
 	t, err := parseTemplate(format)
 	if err != nil {
 		return err
 	}
-	if err := t.Execute(g.out, v); err != nil {
-		return fmt.Errorf("applying format: %w", err)
+	if err := execute(g.out, t, v); err != nil {
+		return err
 	}
 	if f, ok := g.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		_, err = fmt.Fprintln(g.out)
 	}
 	return err
+}
+
+// showDocument prints a JSON document with its members in their order, or its members, by their names in it, with a template.
+func (g *globals) showDocument(raw []byte, format string) error {
+	if format == "" || format == jsonFormat {
+		return g.printIndented(raw)
+	}
+	var v map[string]any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // a large size stays a row of digits
+	if err := d.Decode(&v); err != nil {
+		return err
+	}
+	return g.show(v, format)
 }
 
 // list returns the manifest list that inspect is to show: one asked for by type, or what is no container and no image.
