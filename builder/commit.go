@@ -167,6 +167,7 @@ func (c *Container) ownLayer(o CommitOptions) (parent string, lo layer.Options, 
 		return "", lo, fmt.Errorf("committing %s: %w", c.Name(), err)
 	}
 	lo = c.s.layerOptions(o.Output)
+	lo.Since = c.rec.Made.In(c.dir)
 	if c.users != nil {
 		lo.IDs, lo.Container = c.users, c.id
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/containers/storage/pkg/idtools"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/builder/internal/state"
 )
 
@@ -49,10 +50,22 @@ func (s *Store) From(ctx context.Context, image string, o FromOptions) (*Contain
 	if err == nil && c.users != nil {
 		err = c.mounted(func(string) error { return nil }) // which gives the root directory to the container
 	}
+	if err == nil {
+		err = c.noteMade()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.st.DeleteContainer(rec.ID))
 	}
 	return c, nil
+}
+
+// noteMade keeps the time from which on what happens to the container's files is its own doing.
+func (c *Container) noteMade() error {
+	t, err := layer.Moment(c.s.st)
+	if err != nil || t.IsZero() {
+		return err
+	}
+	return c.update(func() error { c.rec.Made, err = state.MadeAt(t, c.dir); return err })
 }
 
 // baseConfig is the configuration a container starts with.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"time"
 
 	"github.com/containers/storage"
 	"golang.org/x/sys/unix"
@@ -29,7 +30,8 @@ type Workspace struct {
 	about about
 	o     WorkspaceOptions
 	alive *flock.Lock
-	notes string // the directory where commands that can meet here note what they make; "" where they cannot
+	since time.Time // when it was made (layer.Moment)
+	notes string    // the directory where commands that can meet here note what they make; "" where they cannot
 	// defaults says that the sandbox lacks the host's defaults yet.
 	defaults bool
 	// users are the maps that storage applies to owners, nil for none; ownUsers gives commands a user namespace of their own, join is the path of
@@ -77,7 +79,11 @@ func (s *Store) NewWorkspace(ctx context.Context, parent string, cfg *config.Ima
 	if err := movable(s.st.GraphRoot()); err != nil {
 		return nil, errors.Join(err, s.st.DeleteLayer(id), alive.Remove())
 	}
-	if err := w.remap(ctx, parent); err != nil {
+	err = w.remap(ctx, parent)
+	if err == nil {
+		w.since, err = layer.Moment(s.st)
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.Discard())
 	}
 	return w, nil
@@ -205,7 +211,7 @@ func (w *Workspace) Mkdir(_ context.Context, dir string) error {
 // key added to it.
 func (w *Workspace) Seal(ctx context.Context, key string, o LayerOptions) (*Layer, error) {
 	lo := w.s.stepOptions(key, o.Output)
-	lo.Move = true
+	lo.Move, lo.Since = true, w.since
 	if w.fresh != nil {
 		res, err := w.fresh.Commit(ctx, lo)
 		return w.sealed(res, err)

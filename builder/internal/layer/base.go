@@ -1,6 +1,8 @@
 package layer
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +18,7 @@ import (
 type base struct {
 	dirs []string
 	r    *reader
+	buf  []byte // for comparing
 }
 
 // lookup returns the file that the layers below show at a path, or nil. No link is followed.
@@ -97,6 +100,64 @@ func (b *base) names(name string) ([]string, error) {
 	names, err := f.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err
+}
+
+// holds tells whether the file that a base of one whole tree has at a path has the content of the open file src.
+func (b *base) holds(ctx context.Context, name string, src int) (bool, error) {
+	dir, err := openBelow(b.dirs[0], path.Dir(name))
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(dir)
+	fd, err := openSource(dir, path.Base(name), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return false, pathError("open", name, err)
+	}
+	defer unix.Close(fd)
+	if b.buf == nil {
+		b.buf = make([]byte, 2*chunkSize)
+	}
+	return sameContent(ctx, src, fd, name, b.buf)
+}
+
+// sameContent compares two open files from their beginning.
+func sameContent(ctx context.Context, a, b int, name string, buf []byte) (bool, error) {
+	x, y := buf[:len(buf)/2], buf[len(buf)/2:]
+	for at := int64(0); ; {
+		n, err := readAt(a, x, at)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return false, pathError("read", name, err)
+		}
+		m, err := readAt(b, y, at)
+		if err != nil {
+			return false, pathError("read", name, err)
+		}
+		if !bytes.Equal(x[:n], y[:m]) {
+			return false, nil
+		}
+		if n == 0 {
+			return true, nil
+		}
+		at += int64(n)
+	}
+}
+
+// readAt fills p as far as the file goes.
+func readAt(fd int, p []byte, at int64) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Pread(fd, p[n:], at+int64(n))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || m == 0 {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
 }
 
 // openBelow opens a directory below dir part by part: names may be longer together than the kernel takes at once,

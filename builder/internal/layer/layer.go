@@ -37,6 +37,9 @@ type Options struct {
 	// deleted afterwards, even if there was an error, except that Commit may be tried again. It is copied all the same
 	// while it is mounted.
 	Move bool
+	// Since is a [Moment] right after the writable layer was made, for drivers whose layers are whole trees. Where it is zero, content is
+	// compared, and directories that were replaced cannot be told from others.
+	Since time.Time
 	// Claim is told of the layer before it is made, or taken as it is there, while nobody else makes or removes layers. nil is told nothing.
 	Claim func(Claimed) error
 	// Stage is told of the directory of storage's in which the layer comes to be, before anything is in it: who is killed leaves it

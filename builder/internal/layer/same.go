@@ -51,26 +51,39 @@ func (w *walker) untouched(d *dir) (bool, error) {
 
 // hides tells whether an opaque directory covers one of the base. The kernel makes every new directory opaque.
 func (w *walker) hides(d *dir) (bool, error) {
-	if !d.n.opaq || w.mode != upper {
+	if !d.n.opaq || w.mode != upper && w.mode != changed {
 		return false, nil
 	}
 	old, err := w.old(d)
 	return old != nil && old.isDir(), err
 }
 
-// unchanged tells whether the base has the same file, for drivers whose layers are whole trees. Like
-// those drivers' own comparison it believes size and time: reading every file would take too long. A file that has got a further
+// unchanged tells whether the base has the same file, for drivers whose layers are whole trees; src is open where it has content. A file that was
+// written since the container was made is in the layer, like or not, as overlay has it in the upper directory. Size and time are not
+// believed where another file may have come: many tools set the time of what they write (dpkg, tar, COPY). A file that has got a further
 // name is not the same: without its first one the new name would be another file (dockerfile.md §19.19).
-func (w *walker) unchanged(d *dir, n *node) (bool, error) {
+func (w *walker) unchanged(d *dir, n *node, src int) (bool, error) {
 	if w.mode != changed {
 		return false, nil
 	}
 	old, err := w.lookup(d, n.path)
-	if old == nil || err != nil {
+	if old == nil || err != nil || !alike(n, old) || n.st.Nlink > old.st.Nlink {
 		return false, err
 	}
-	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && n.rdev == old.rdev && n.link == old.link && n.st.Nlink <= old.st.Nlink &&
-		n.st.Mtim == old.st.Mtim && (n.kind() != unix.S_IFREG || n.st.Size == old.st.Size) && sameAttrs(n.attrs, old.attrs), nil
+	since := w.since(n.st.Ctim)
+	if since && n.st.Nlink == old.st.Nlink { // to lose a name changes the file as well
+		return false, nil
+	}
+	if src < 0 || !since && !d.touched && !w.o.Since.IsZero() {
+		return true, nil
+	}
+	return w.below.holds(w.ctx, n.path, src)
+}
+
+// alike tells whether two files are the same by what is known without reading them.
+func alike(n, old *node) bool {
+	return n.mode == old.mode && n.uid == old.uid && n.gid == old.gid && n.rdev == old.rdev && n.link == old.link &&
+		n.st.Mtim == old.st.Mtim && (n.kind() != unix.S_IFREG || n.st.Size == old.st.Size) && sameAttrs(n.attrs, old.attrs)
 }
 
 // old returns what the base has in the place of a directory, or nil.

@@ -58,6 +58,7 @@ type dir struct {
 	asked   bool
 	written bool
 	hidden  bool // what the base has in it, and below, does not show
+	touched bool // it, or one above it but the root, may be another than the base's by that name (changed)
 	out     int  // the same directory in the staging directory, if there is one
 }
 
@@ -231,7 +232,7 @@ func (w *walker) entry(d *dir, name string, kind fs.FileMode) error {
 	if w.mode == added && n.whiteout() {
 		return fmt.Errorf("%s: a layer cannot hold the device 0:0, which overlay takes for a removed file", n.path)
 	}
-	if same, err := w.unchanged(d, n); same || err != nil {
+	if same, err := w.unchanged(d, n, -1); same || err != nil {
 		return err
 	}
 	if err := w.write(d); err != nil {
@@ -278,7 +279,7 @@ func (w *walker) file(d *dir, name string) error {
 	} else if stub {
 		return w.disk.drop(d, name, false)
 	}
-	if same, err := w.unchanged(d, n); same || err != nil {
+	if same, err := w.unchanged(d, n, src); same || err != nil {
 		return err
 	}
 	if err := w.write(d); err != nil {
@@ -338,7 +339,8 @@ func (w *walker) directory(up *dir, name string) error {
 	if err := w.r.file(fd, d.n); err != nil {
 		return err
 	}
-	d.hidden = up.hidden || d.n.opaq
+	d.n.opaq = d.n.opaq || w.replaced(fd, d.n)
+	d.hidden, d.touched = up.hidden || d.n.opaq, up.touched || w.since(d.n.st.Ctim)
 	if err := w.list(d); err != nil {
 		return err
 	}

@@ -63,6 +63,8 @@ type Record struct {
 	Devices               []any         `json:",omitempty"`
 	DeviceSpecs           []string      `json:",omitempty"`
 	CDIConfigDir          string        `json:",omitempty"`
+	// Made is ours: when the container's layer was ready.
+	Made *Made `json:"slipway-made,omitempty"`
 
 	extra map[string]json.RawMessage
 }
