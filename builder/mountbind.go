@@ -46,20 +46,32 @@ func (p *mounting) bind(ctx context.Context, m Mount) error {
 		}
 	}
 	writable := !m.ReadOnly || m.Has("U")
+	mode := uint32(st.Mode().Perm())
+	closed := src.top(source) && mode|openTop != mode
 	switch {
 	case hidden || theirs.several:
 		f.Close()
-	case !writable:
+	case !writable && !closed:
 		if err := p.attachOf(m, f, theirs); !errors.Is(err, errNotShifted) {
 			return err
 		}
 	case theirs.root() && !m.Has("U") && st.IsDir() && p.w.s.st.GraphDriverName() == "overlay" && p.ids == nil:
+		if closed {
+			return p.overlaid(m, f, mode|openTop)
+		}
 		return p.overlay(m, f)
 	default:
 		f.Close()
 	}
 	return p.copied(ctx, m, src, source)
 }
+
+// openTop are the permissions that a context's top directory has at least, as it would had it been sent to a builder: it may be one that
+// mktemp(1) made, which a step's user could not enter.
+const openTop = 0o755
+
+// top tells whether a source is all of a context.
+func (s mountSource) top(name string) bool { return s.rootOwns && copier.Resolve(s.root, name) == "/" }
 
 // pin opens a source inside its root.
 func pin(root *rootfs.Root, source string, noLinks bool) (*os.File, error) {
@@ -152,6 +164,11 @@ func (p *mounting) copied(ctx context.Context, m Mount, src mountSource, source 
 	if _, err := copier.Copy(ctx, dst, "/data", src.root, []string{source}, o); err != nil {
 		return err
 	}
+	if src.top(source) {
+		if err := open(dst, "/data"); err != nil {
+			return err
+		}
+	}
 	f, err := dst.OpenPath("/data")
 	if err != nil {
 		return err
@@ -159,9 +176,32 @@ func (p *mounting) copied(ctx context.Context, m Mount, src mountSource, source 
 	return p.attach(m, f)
 }
 
+// open gives a directory the permissions of a context's.
+func open(root *rootfs.Root, name string) error {
+	d, err := root.Dir(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	info, err := root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	return d.Chmod(".", info.Perm()|openTop)
+}
+
 // overlay mounts a directory so that writes go to another one: the caller's, or one that is thrown away. It looks like
 // the source at the mount point (exact.md on cli.md §8.15).
 func (p *mounting) overlay(m Mount, lower *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(lower.Fd()), &st); err != nil {
+		return errors.Join(err, lower.Close())
+	}
+	return p.overlaid(m, lower, st.Mode&0o7777)
+}
+
+// overlaid is overlay with another mode at the top.
+func (p *mounting) overlaid(m Mount, lower *os.File, mode uint32) error {
 	upper, work := m.Upper, m.Work
 	if upper == "" {
 		dir, err := p.scratch()
@@ -176,7 +216,7 @@ func (p *mounting) overlay(m Mount, lower *os.File) error {
 		if err := unix.Fstat(int(lower.Fd()), &st); err != nil {
 			return err
 		}
-		if err := errors.Join(os.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, st.Mode&0o7777)); err != nil {
+		if err := errors.Join(os.Chown(upper, int(st.Uid), int(st.Gid)), unix.Chmod(upper, mode)); err != nil {
 			return err
 		}
 	}

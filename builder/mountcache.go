@@ -272,6 +272,12 @@ func (c cacheDir) begin(ctx context.Context, dir string, root *rootfs.Root, top 
 		return top.Chown("new", int(c.m.UID), int(c.m.GID))
 	}
 	o := copier.Options{KeepOwner: !seed.rootOwns, Top: true, Ignore: seed.ignore, NoDigest: true, NoWildcard: true}
-	_, err := copier.Copy(ctx, root, "/new/", seed.root, []string{first(c.m.Source, "/")}, o)
-	return err
+	source := first(c.m.Source, "/")
+	if _, err := copier.Copy(ctx, root, "/new/", seed.root, []string{source}, o); err != nil {
+		return err
+	}
+	if seed.top(source) {
+		return open(root, "/new")
+	}
+	return nil
 }
