@@ -89,6 +89,10 @@ func (s *Store) emptyRoot() (*rootfs.Root, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	err = os.Chmod(dir, 0o755) //nolint:gosec // as roots are: a step of any user may list it
+	if err != nil {
+		return nil, nil, errors.Join(err, os.Remove(dir))
+	}
 	root, err := rootfs.Open(dir, s.own)
 	if err != nil {
 		return nil, nil, errors.Join(err, os.Remove(dir))

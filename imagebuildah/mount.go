@@ -27,7 +27,7 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 	}
 	o.Identify = func(from string) (string, error) {
 		t, err := st.tree(ctx, mountFlag, from)
-		if err != nil || t.layer != "" {
+		if err != nil || t.sealed {
 			return t.layer, err
 		}
 		at, err := st.bound(ctx, builder.Mount{From: from}) // a context is what it holds now
@@ -101,7 +101,7 @@ func (st *stage) bound(ctx context.Context, m builder.Mount) (at bound, err erro
 	if err != nil {
 		return at, err
 	}
-	if t.layer != "" && (m.Source == "" || m.Source == "/") {
+	if t.sealed && (m.Source == "" || m.Source == "/") {
 		return bound{content: "layer:" + t.layer}, nil
 	}
 	at = bound{paths: []string{first(m.Source, "/")}, from: t, o: builder.CopyOptions{NoWildcard: true, KeepOwner: m.From != "" && !t.context, Top: true, IgnoreFile: t.ignore}}

@@ -251,9 +251,10 @@ func (st *stage) copy(ctx context.Context, c *instructions.CopyCommand) error {
 	return st.transfer(ctx, "COPY", c.SourcesAndDest, t, o)
 }
 
-// A tree is where files are copied from. layer is set where it cannot change any more; a context's files belong to root and may have
-// an ignore file.
+// A tree is where files are copied from. One that is sealed cannot change any more: it is that of a layer, or with none an empty one. A
+// context's files belong to root and may have an ignore file.
 type tree struct {
+	sealed  bool
 	layer   string
 	context bool
 	ignore  string
@@ -293,13 +294,13 @@ func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 			return tree{}, err
 		}
 		top := st.b.done[k].top
-		return tree{layer: top, open: func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
+		return tree{sealed: true, layer: top, open: func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
 	}
 	img, err := st.b.pull(ctx, from, st.b.o.Pull)
 	if err != nil {
 		return tree{}, fmt.Errorf("%s%s: no stage or image found with that name%s: %w", flag, from, st.b.plan.Similar(from), err)
 	}
-	return tree{layer: img.TopLayer(), open: img.Open}, nil
+	return tree{sealed: true, layer: img.TopLayer(), open: img.Open}, nil
 }
 
 // transfer copies files and here-documents, keyed by their content.
@@ -418,10 +419,10 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 		return "", "", err
 	}
 	name := copier.Sum([]string{from.layer, string(selected)}).Encoded()
-	if text, ok := st.b.s.LayerFact(name); ok && from.layer != "" {
+	if text, ok := st.b.s.LayerFact(name); ok && from.sealed {
 		return text, "", nil
 	}
-	if from.layer == "" {
+	if !from.sealed {
 		o.Index = st.b.index
 	}
 	err = from.with(func(root *rootfs.Root) error {
@@ -431,7 +432,7 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 		}
 		return err
 	})
-	if err == nil && from.layer != "" {
+	if err == nil && from.sealed {
 		return text, "", st.b.s.KeepLayerFact(name, text)
 	}
 	return text, state, err
