@@ -2,11 +2,13 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +27,8 @@ import (
 )
 
 // A remote cache is one artifact in a repository: its configuration is a list of cached steps, its layers are their
-// layers. So it is read with two requests, and the registry keeps what the list names (decisions.md §2.6).
+// layers. So it is read with two requests, and the registry keeps what the list names (decisions.md §2.6). Two builders may each have
+// executed a step: the list has both results then, and what each stands on (remotechain.go).
 
 // cacheTag is the tag of the artifact; cacheType the type of its configuration.
 const (
@@ -47,12 +50,15 @@ type RemoteCache struct {
 	// mounts says that the content of cache mounts is exchanged too.
 	mounts bool
 	sys    *types.SystemContext
-	steps  map[string]remoteStep
+	steps  map[string][]remoteStep // by key, the newest results first
+	held   map[string]remoteStep   // what cache mounts hold
 }
 
-// remoteStep is one cached step.
+// remoteStep is one result of a cached step.
 type remoteStep struct {
-	Key    string        `json:"key"`
+	Key string `json:"key"`
+	// Over is the layer that it was made over.
+	Over   string        `json:"over,omitempty"`
 	DiffID digest.Digest `json:"diffID"`
 	Blob   digest.Digest `json:"blob"`
 	Size   int64         `json:"size"`
@@ -67,6 +73,8 @@ type RemoteStep struct {
 	Key   string
 	Layer *Layer
 	Note  []byte
+	// Fresh says that the step was executed since what a cache has of it was not wanted, Damaged that it could not be had: either is replaced.
+	Fresh, Damaged bool
 }
 
 // CheckCachePlaces tells whether remote caches are named in a way that is understood.
@@ -79,7 +87,8 @@ func CheckCachePlaces(places ...string) error {
 	return nil
 }
 
-// OpenRemoteCache reads the list of a remote cache; where there is none yet, it is empty.
+// OpenRemoteCache reads the list of a remote cache; where there is none yet, it is empty. With ErrCacheDamaged the cache is returned too,
+// and is empty.
 func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (*RemoteCache, error) {
 	at, err := parseCachePlace(place)
 	if err != nil {
@@ -99,14 +108,11 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 // Place is what the cache was opened with.
 func (c *RemoteCache) Place() string { return c.place }
 
-// Made tells whether the cache has a step, and when that was executed.
-func (c *RemoteCache) Made(key string) (time.Time, bool) {
-	step, ok := c.steps[key]
-	return step.Made, ok
-}
+// ErrCacheDamaged says that a remote cache has a list that cannot be read; to write to it replaces that.
+var ErrCacheDamaged = errors.New("its list is damaged")
 
 func (c *RemoteCache) read(ctx context.Context) (err error) {
-	c.steps = map[string]remoteStep{}
+	c.steps, c.held = map[string][]remoteStep{}, map[string]remoteStep{}
 	src, err := c.ref.NewImageSource(ctx, c.sys)
 	if err != nil {
 		return missing(err)
@@ -117,17 +123,16 @@ func (c *RemoteCache) read(ctx context.Context) (err error) {
 		return missing(err)
 	}
 	var m struct {
-		Config struct {
-			MediaType string        `json:"mediaType"`
-			Digest    digest.Digest `json:"digest"`
-			Size      int64         `json:"size"`
-		} `json:"config"`
+		Config types.BlobInfo `json:"config"`
 	}
 	if err := json.Unmarshal(raw, &m); err != nil || m.Config.MediaType != cacheType {
 		return fmt.Errorf("%s holds something else than a build cache", c.place)
 	}
 	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: m.Config.Digest, Size: m.Config.Size}, none.NoCache)
 	if err != nil {
+		if missing(err) == nil {
+			err = fmt.Errorf("%w: %w", ErrCacheDamaged, err)
+		}
 		return err
 	}
 	defer blob.Close()
@@ -136,18 +141,36 @@ func (c *RemoteCache) read(ctx context.Context) (err error) {
 		return err
 	}
 	if digest.FromBytes(text) != m.Config.Digest {
-		return fmt.Errorf("the list of %s is damaged", c.place)
+		return ErrCacheDamaged
 	}
 	var list []remoteStep
 	if err := json.Unmarshal(text, &list); err != nil {
-		return fmt.Errorf("the list of %s: %w", c.place, err)
+		return fmt.Errorf("%w: %w", ErrCacheDamaged, err)
 	}
 	for _, step := range list {
-		if step.Blob.Validate() == nil && step.DiffID.Validate() == nil {
-			c.steps[step.Key] = step
+		if step.Blob.Validate() == nil && step.DiffID.Validate() == nil && step.DiffID.Algorithm() == digest.SHA256 {
+			c.list(step)
 		}
 	}
 	return nil
+}
+
+// list puts a result, or what a mount holds, into the list.
+func (c *RemoteCache) list(step remoteStep) {
+	if isMount(step.Key) {
+		c.held[step.Key] = step
+		return
+	}
+	if c.lists(step) {
+		return
+	}
+	c.steps[step.Key] = append(c.steps[step.Key], step)
+	slices.SortStableFunc(c.steps[step.Key], func(a, b remoteStep) int { return b.Made.Compare(a.Made) })
+}
+
+// lists tells whether that very result is in the list.
+func (c *RemoteCache) lists(step remoteStep) bool {
+	return slices.ContainsFunc(c.steps[step.Key], func(have remoteStep) bool { return have.layer() == step.layer() })
 }
 
 // missing turns the errors that say that there is no list yet into none.
@@ -161,13 +184,9 @@ func missing(err error) error {
 	return err
 }
 
-// Fetch stores the layer of a step over its parent; the error is ErrNoLayer if the cache does not have it. Content that is not
-// what the list says is an error.
-func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, error) {
-	step, ok := c.steps[key]
-	if !ok {
-		return nil, ErrNoLayer
-	}
+// Fetch stores the layer of a result over parent. Content that is not what the list says is an error.
+func (c *RemoteCache) Fetch(ctx context.Context, r RemoteResult, parent string) (*Layer, error) {
+	step := r.step
 	id := layer.ID(parent, step.DiffID)
 	if err := c.s.noteMade(id); err != nil { // before it is: nobody else would remove it
 		return nil, err
@@ -177,10 +196,10 @@ func (c *RemoteCache) Fetch(ctx context.Context, key, parent string) (*Layer, er
 			return nil, fmt.Errorf("build cache %s: %w", c.place, err)
 		}
 	}
-	if err := c.s.st.AddNames(id, []string{layerName(key)}); err != nil {
+	if err := c.s.st.AddNames(id, []string{layerName(step.Key)}); err != nil {
 		return nil, err
 	}
-	if err := c.s.NoteStep(key, step.Note); err != nil {
+	if err := c.s.noteFetched(step.Key, step.Note, step.Made); err != nil {
 		return nil, err
 	}
 	return c.s.layerByID(id)
@@ -289,16 +308,16 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 // returns the keys that were new, and names of mounts; an error may be about some of the mounts only.
 func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount) (added []string, err error) {
 	fresh := map[string]remoteStep{}
-	for _, step := range steps {
-		if _, ok := c.steps[step.Key]; ok || step.Key == "" || step.Layer == nil {
-			continue
-		}
+	for _, step := range c.unserved(steps) {
 		up, err := c.upload(ctx, step)
 		if err != nil {
 			return nil, err
 		}
-		fresh[step.Key] = up
+		if step.Fresh {
+			delete(c.steps, step.Key)
+		}
 		added = append(added, step.Key)
+		fresh[step.Key+" "+up.layer()] = up
 	}
 	var unsent error
 	if c.mounts {
@@ -311,9 +330,11 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 	}
 	for range 3 {
 		lost := false
-		for key, step := range fresh {
-			if have, ok := c.steps[key]; !ok || isMount(key) && have.Made.Before(step.Made) {
-				c.steps[key], lost = step, true
+		for _, step := range fresh {
+			have, ok := c.held[step.Key]
+			if isMount(step.Key) && (!ok || have.Made.Before(step.Made)) || !isMount(step.Key) && !c.lists(step) {
+				lost = true
+				c.list(step)
 			}
 		}
 		if !lost {
@@ -345,7 +366,9 @@ func (c *RemoteCache) upload(ctx context.Context, step RemoteStep) (up remoteSte
 	if err = errors.Join(err, diff.Close()); err != nil {
 		return up, err
 	}
-	return remoteStep{Key: step.Key, DiffID: step.Layer.DiffID, Blob: info.Digest, Size: info.Size, Made: step.Layer.Created, Note: step.Note}, nil
+	up = entry(step)
+	up.Blob, up.Size = info.Digest, info.Size
+	return up, nil
 }
 
 // write writes the list and the artifact that holds it and its layers.
@@ -391,15 +414,12 @@ func (c *RemoteCache) write(ctx context.Context) error {
 
 // bounded is the list as text, without what is too much.
 func (c *RemoteCache) bounded() ([]byte, []remoteStep, error) {
-	var list []remoteStep
-	for _, step := range c.steps {
-		list = append(list, step)
+	list := slices.Collect(maps.Values(c.held))
+	for _, results := range c.steps {
+		list = append(list, results...)
 	}
 	slices.SortFunc(list, func(a, b remoteStep) int {
-		if n := b.Made.Compare(a.Made); n != 0 {
-			return n
-		}
-		return strings.Compare(a.Key, b.Key)
+		return cmp.Or(b.Made.Compare(a.Made), strings.Compare(a.Key, b.Key), strings.Compare(a.layer(), b.layer()))
 	})
 	for n := min(len(list), maxCacheSteps); ; n = n * 3 / 4 {
 		text, err := json.Marshal(list[:n])

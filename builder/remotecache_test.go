@@ -49,8 +49,8 @@ func TestFetchKeepsNobodyWaiting(t *testing.T) {
 	defer s.Close()
 	registry := &slowRegistry{lock: filepath.Join(s.GraphRoot(), "slipway", "layers.lock")}
 	sum := digest.FromString("layer")
-	c := &RemoteCache{s: s, ref: registry, steps: map[string]remoteStep{"key": {Key: "key", DiffID: sum, Blob: sum, Size: 1}}}
-	if _, err := c.Fetch(t.Context(), "key", ""); err == nil || errors.Is(err, ErrNoLayer) {
+	c := &RemoteCache{s: s, ref: registry}
+	if _, err := c.Fetch(t.Context(), RemoteResult{remoteStep{Key: "key", DiffID: sum, Blob: sum, Size: 1}}, ""); err == nil || errors.Is(err, ErrNoLayer) {
 		t.Errorf("fetching ends with %v", err)
 	}
 	if registry.locked != nil {

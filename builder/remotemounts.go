@@ -39,7 +39,7 @@ func (c *RemoteCache) Mounts() bool { return c.mounts }
 // FetchMount unpacks what the cache has of a cache mount into the empty directory dir; the error is ErrNoLayer if it has nothing.
 // After other errors dir may hold anything.
 func (c *RemoteCache) FetchMount(ctx context.Context, m CacheMount, dir string) error {
-	step, ok := c.steps[m.listed()]
+	step, ok := c.held[m.listed()]
 	if !ok || !c.mounts {
 		return ErrNoLayer
 	}
@@ -112,7 +112,7 @@ func (c *RemoteCache) uploadMount(ctx context.Context, m CacheMount) (step remot
 	if errors.Is(err, os.ErrNotExist) {
 		return step, false, nil // removed since
 	}
-	if err != nil || c.steps[m.listed()].DiffID == diffID {
+	if err != nil || c.held[m.listed()].DiffID == diffID {
 		return step, false, err
 	}
 	dest, err := c.ref.NewImageDestination(ctx, c.sys)

@@ -26,6 +26,15 @@ func (s *Store) NoteStep(key string, note []byte) error {
 	return replaceFile(dir, key, note)
 }
 
+// noteFetched keeps what decided the result of a step that was executed elsewhere, and when.
+func (s *Store) noteFetched(key string, note []byte, made time.Time) error {
+	if err := s.NoteStep(key, note); err != nil {
+		return err
+	}
+	_ = os.Chtimes(s.notePath(key), s.o.Now(), made) // else it only looks younger
+	return nil
+}
+
 // StepNotes returns the notes that are there, those of the newest steps last.
 func (s *Store) StepNotes() [][]byte {
 	type note struct {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/slipway-build/slipway/builder"
 )
@@ -45,49 +47,100 @@ func (st *stage) seedCache(ctx context.Context, m builder.CacheMount, dir string
 	return false
 }
 
-// lookupRemote goes on where the look-up in storage ended: it fetches the layers of the steps up to the deepest that a remote
-// cache has, if it has those between too.
+// lookupRemote goes on where the look-up in storage ended: it fetches the results of the steps up to the deepest that a remote cache has.
+// They may stand on other results than those in storage, which were executed here: then they replace these.
 func (st *stage) lookupRemote(ctx context.Context, steps []*step) error {
 	if st.b.o.NoLayers || st.b.o.NoCache || len(st.b.o.CacheFrom) == 0 || st.filtered() {
 		return nil
 	}
-	below := st.top
-	for _, s := range steps {
-		if s.do == nil {
-			continue
-		}
-		if s.layer == nil {
-			if err := st.fetch(ctx, s, below); err != nil {
-				return err
+	steps = slices.Clone(steps)
+	steps = slices.DeleteFunc(steps, func(s *step) bool { return s.do == nil })
+	for _, c := range st.b.opened(ctx) {
+		want := make([]builder.WantedStep, len(steps))
+		for i, s := range steps {
+			want[i].Key = s.key
+			if s.layer != nil {
+				want[i].Layer = s.layer.ID
 			}
 		}
-		if s.layer == nil {
-			return nil
+		if err := st.fetchChain(ctx, c, steps, c.Chain(st.top, want, st.oldest())); err != nil {
+			return err
 		}
-		below = s.layer.ID
 	}
 	return nil
 }
 
-// fetch gets one step from a remote cache, if one has it; what fails is a miss, with a warning.
-func (st *stage) fetch(ctx context.Context, s *step, below string) error {
-	for _, c := range st.b.opened(ctx) {
-		made, ok := c.Made(s.key)
-		if ttl := st.b.o.CacheTTL; !ok || s.key == "" || ttl > 0 && st.b.s.Now().Sub(made) > ttl {
-			continue
-		}
-		l, err := c.Fetch(ctx, s.key, below)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			if !errors.Is(err, builder.ErrNoLayer) {
-				st.b.warn(err.Error())
+// oldest is when the results that the caller wants were executed at the earliest.
+func (st *stage) oldest() time.Time {
+	if ttl := st.b.o.CacheTTL; ttl > 0 {
+		return st.b.s.Now().Add(-ttl)
+	}
+	return time.Time{}
+}
+
+// fetchChain fetches results of the first steps, each over the one before. Where that ends with an error, what was fetched counts if it
+// goes deeper than storage does.
+func (st *stage) fetchChain(ctx context.Context, c *builder.RemoteCache, steps []*step, chain []builder.RemoteResult) error {
+	below, deeper := st.top, false
+	var got []*builder.Layer
+	for i, r := range chain {
+		s := steps[i]
+		l := s.layer
+		if !r.Local() {
+			var err error
+			if l, err = st.fetch(ctx, c, s, r, below); l == nil {
+				if err != nil {
+					return err
+				}
+				break
 			}
+			deeper = deeper || s.layer == nil
+		}
+		got, below = append(got, l), l.ID
+	}
+	if !deeper {
+		return nil
+	}
+	for i, s := range steps {
+		switch {
+		case i >= len(got):
+			s.layer, s.remote = nil, ""
+		case !chain[i].Local():
+			s.layer, s.remote = got[i], c.Place()
+		}
+	}
+	return nil
+}
+
+// fetch gets a result from a remote cache. What fails is a miss, with a warning, and the result is to be replaced there.
+func (st *stage) fetch(ctx context.Context, c *builder.RemoteCache, s *step, r builder.RemoteResult, below string) (*builder.Layer, error) {
+	l, err := c.Fetch(ctx, r, below)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		s.damaged = true
+		st.b.warn(err.Error())
+		return nil, nil
+	}
+	return l, nil
+}
+
+// fetchLinked gets the files of COPY --link, which are the same over anything.
+func (st *stage) fetchLinked(ctx context.Context, s *step) error {
+	for _, c := range st.b.opened(ctx) {
+		r, ok := c.Newest(s.key, st.oldest())
+		if !ok {
 			continue
 		}
-		s.layer, s.remote = l, c.Place()
-		return nil
+		l, err := st.fetch(ctx, c, s, r, st.top)
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			s.layer, s.remote = l, c.Place()
+			return nil
+		}
 	}
 	return nil
 }
@@ -109,6 +162,10 @@ func (j *job) pushCache(ctx context.Context) {
 	for _, place := range j.o.CacheTo {
 		c, err := j.s.OpenRemoteCache(ctx, place, j.o.Pull.Registry)
 		var added []string
+		if errors.Is(err, builder.ErrCacheDamaged) {
+			j.warn(fmt.Sprintf("build cache %s: %v, and is made anew", place, err))
+			err = nil
+		}
 		if err == nil {
 			added, err = c.Push(ctx, steps, mounts)
 		}

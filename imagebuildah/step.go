@@ -31,8 +31,9 @@ type step struct {
 	// layer is the result, found or made.
 	layer *builder.Layer
 	made  bool
-	// remote is the cache that the layer is from, empty for local storage.
-	remote string
+	// remote is the cache that the layer is from, empty for local storage; damaged says that one has a result that could not be fetched.
+	remote  string
+	damaged bool
 	// link says that the files make a layer without looking at what is below (COPY --link); alone, that nothing below decides
 	// what is in it, so that it is the same over anything.
 	link, alone bool
@@ -232,7 +233,7 @@ func (st *stage) linked(ctx context.Context, s *step) error {
 	}
 	l, err := st.b.s.Layer(s.key)
 	if errors.Is(err, builder.ErrNoLayer) && len(st.b.o.CacheFrom) > 0 {
-		return st.fetch(ctx, s, st.top)
+		return st.fetchLinked(ctx, s)
 	}
 	if errors.Is(err, builder.ErrNoLayer) || err == nil && st.expired(s.key, l) {
 		return nil
@@ -344,12 +345,13 @@ func (st *stage) reason(s *step, before []*step) string {
 	return s.key[:12] + ": " + cache.Explain(*s.in, have)
 }
 
-// keep notes a step for the remote caches.
+// keep notes a step for the remote caches. What was executed though the caller could have had a cached result replaces that.
 func (st *stage) keep(s *step) error {
 	if len(st.b.o.CacheTo) == 0 || s.key == "" || st.loose {
 		return nil
 	}
 	note, err := json.Marshal(s.in)
-	st.keyed = append(st.keyed, builder.RemoteStep{Key: s.key, Layer: s.layer, Note: note})
+	fresh := st.b.o.NoCache || st.filtered() || st.b.o.CacheTTL > 0
+	st.keyed = append(st.keyed, builder.RemoteStep{Key: s.key, Layer: s.layer, Note: note, Fresh: s.made && fresh, Damaged: s.made && s.damaged})
 	return err
 }
