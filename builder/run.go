@@ -126,7 +126,7 @@ func (c *commanded) run(ctx context.Context, argv []string, mountpoint string) (
 	}
 	job.Made = made.add
 	res, err = c.start(ctx, job)
-	return res, errors.Join(err, made.remove(c.root))
+	return res, errors.Join(c.uninterpreted(s, err), made.remove(c.root))
 }
 
 // runError gives a command that could not be run its status: 1 when it is the command's own fault, as the family has it,
