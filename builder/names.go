@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,12 +93,20 @@ func parseTransport(text string) (types.ImageReference, error) {
 		if _, nerr := reference.ParseNormalizedNamed(text); nerr == nil {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("parsing image name %q: %w", text, err)
+		return nil, malformed(text, err)
 	}
 	if word == ociarchive.Transport.Name() {
 		ref = ociArchive{ref}
 	}
 	return ref, nil
+}
+
+// malformed says what is wrong with a name behind a transport word: its form, or that the file system does not let us see whether a path is there.
+func malformed(text string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s: %w", text, fs.ErrPermission)
+	}
+	return fmt.Errorf("parsing image name %q: %w", text, err)
 }
 
 // localName normalises the name an image gets in local storage: without registry it is localhost/'s,
@@ -243,7 +252,7 @@ func destination(dest string) (types.ImageReference, error) {
 	if t := transport(word); t != nil && word != dest {
 		ref, err := t.ParseReference(rest)
 		if err != nil {
-			return nil, fmt.Errorf("parsing image name %q: %w", dest, err)
+			return nil, malformed(dest, err)
 		}
 		return ref, nil
 	}

@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/copier/rootfs"
@@ -54,7 +56,7 @@ func Open(o StoreOptions) (*Store, error) {
 	}
 	st, err := o.open(so)
 	if err != nil {
-		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, err)
+		return nil, fmt.Errorf("opening storage %s: %w", so.GraphRoot, foreignStorage(so.GraphRoot, err))
 	}
 	finishRemovals(st)
 	s := &Store{st: st, o: o, ids: ids}
@@ -73,6 +75,15 @@ func Open(o StoreOptions) (*Store, error) {
 	}
 	s.keepReserve()
 	return s, nil
+}
+
+// foreignStorage adds to what keeps this user from a storage that it is another's.
+func foreignStorage(root string, err error) error {
+	var st unix.Stat_t
+	if errors.Is(err, fs.ErrPermission) && unix.Stat(root, &st) == nil && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%w: it belongs to another user: name one of your own with --root, or be that user", err)
+	}
+	return err
 }
 
 // open opens storage. Where nobody says which driver, it is the one that the storage was made with, for a new one overlay. Where overlay

@@ -205,6 +205,9 @@ func findBuildFile(dir string) (string, error) {
 	for _, n := range []string{"Containerfile", "Dockerfile", "dockerfile"} {
 		p := filepath.Join(dir, n)
 		st, err := os.Lstat(p)
+		if errors.Is(err, fs.ErrPermission) {
+			return "", fmt.Errorf("looking for a Containerfile or Dockerfile: %w", err)
+		}
 		if err != nil {
 			continue
 		}

@@ -222,7 +222,7 @@ func strict(c *cobra.Command) {
 	}
 }
 
-// suggest adds commands of a similar name.
+// suggest adds to an error what may have been meant: flags and commands of a similar name, and the flag for registries without TLS.
 func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 	text := err.Error()
 	if word, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
@@ -230,6 +230,9 @@ func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 			text += ": did you mean this? --" + strings.Join(like, ", --")
 		}
 		return text
+	}
+	if strings.Contains(text, "server gave HTTP response to HTTPS client") && cmd.Flags().Lookup("tls-verify") != nil {
+		return text + ": for a registry without TLS use --tls-verify=false, or insecure = true in registries.conf"
 	}
 	if cmd != root || !strings.HasPrefix(text, "unknown command") {
 		return text
