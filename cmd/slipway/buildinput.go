@@ -153,6 +153,13 @@ func named(values []string) (map[string]string, error) {
 		if ok && !source.IsGit(value) && !strings.Contains(" http https docker-image container-image docker oci-layout ", " "+scheme+" ") {
 			return nil, fmt.Errorf("unsupported context source %s for %s", scheme, name)
 		}
+		if !ok && !source.IsGit(value) {
+			if info, err := os.Stat(value); err != nil {
+				return nil, fmt.Errorf("--build-context %s: %w", name, err)
+			} else if !info.IsDir() {
+				return nil, fmt.Errorf("--build-context %s: %s is not a directory", name, value)
+			}
+		}
 		m[name] = value
 	}
 	return m, nil

@@ -78,14 +78,14 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 	if f.push && len(f.tags.all) == 0 {
 		return errors.New("--push needs a --tag, which says where to")
 	}
-	files := [][2]string{{"--iidfile", f.iidfile}, {"--iidfile-raw", f.rawIIDFile}, {"--metadata-file", f.metadata}}
-	for _, o := range outputs {
-		if o.kind != "local" && o.tar && o.dest != "-" {
-			files = append(files, [2]string{"--output", o.dest})
-		}
-	}
+	files, dirs := f.destinations(outputs)
 	for _, file := range files {
 		if err := writable(file[0], file[1]); err != nil {
+			return err
+		}
+	}
+	for _, dir := range dirs {
+		if err := writableDir(dir[0], dir[1]); err != nil {
 			return err
 		}
 	}
@@ -109,6 +109,33 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 		}
 	}
 	return nil
+}
+
+// destinations are the files and directories of this machine that are to be written, each with the flag that names it.
+func (f *buildFlags) destinations(outputs []*output) (files, dirs [][2]string) {
+	files = [][2]string{{"--iidfile", f.iidfile}, {"--iidfile-raw", f.rawIIDFile}, {"--metadata-file", f.metadata}}
+	for _, o := range outputs {
+		switch {
+		case o.dest == "" || o.dest == "-":
+		case o.kind == "local" || !o.tar:
+			dirs = append(dirs, [2]string{"--output", o.dest})
+		default:
+			files = append(files, [2]string{"--output", o.dest})
+		}
+	}
+	for _, place := range f.tags.places {
+		transport, rest, _ := strings.Cut(place, ":")
+		name, _, _ := strings.Cut(rest, ":")
+		switch transport {
+		case "dir":
+			dirs = append(dirs, [2]string{"--tag", rest})
+		case "oci":
+			dirs = append(dirs, [2]string{"--tag", name})
+		case "oci-archive", "docker-archive":
+			files = append(files, [2]string{"--tag", name})
+		}
+	}
+	return files, dirs
 }
 
 // several tells whether the result is a list of images.

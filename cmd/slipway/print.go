@@ -65,6 +65,11 @@ func writable(flag, name string) error {
 			err = f.Close()
 		}
 	}
+	return cannotWrite(flag, name, err)
+}
+
+// cannotWrite says which flag's file it is that an error is about.
+func cannotWrite(flag, name string, err error) error {
 	var why *fs.PathError
 	if errors.As(err, &why) {
 		err = why.Err // the name is of no use where it is a temporary one
@@ -73,4 +78,22 @@ func writable(flag, name string) error {
 		return fmt.Errorf("%s %s cannot be written: %w", flag, name, err)
 	}
 	return nil
+}
+
+// writableDir refuses a directory that cannot be made or written to: it, or what is there of the path to it, must be a directory.
+func writableDir(flag, name string) error {
+	at := filepath.Clean(name)
+	info, err := os.Stat(at)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at {
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	switch {
+	case err != nil:
+	case !info.IsDir():
+		err = syscall.ENOTDIR
+	default:
+		err = syscall.Access(at, 3) // to write and to search
+	}
+	return cannotWrite(flag, name, err)
 }
