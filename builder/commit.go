@@ -51,6 +51,9 @@ func (c *Container) commit(ctx context.Context, names []string, o CommitOptions)
 	if err := c.afterKilled(); err != nil {
 		return nil, err
 	}
+	if _, err := c.edit(c.cfg.Clone(), o); err != nil { // before anything is stored, or moved
+		return nil, err
+	}
 	if o.SBOM.On() {
 		files, done, err := c.scan(ctx, nil, o.SBOM)
 		if err != nil {

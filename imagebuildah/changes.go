@@ -10,31 +10,74 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
-// ParseChanges reads metadata instructions, as `commit --change` takes them.
+// ParseChanges reads metadata instructions, as `commit --change` takes them. They mean what they mean in a Dockerfile, one after the other: quotes
+// are removed, and variables are those of the image that is changed.
 func ParseChanges(lines []string) ([]config.Change, error) {
 	var changes []config.Change
+	cmdSet := false
 	for _, line := range lines {
-		cmd, err := plan.Instruction(line)
-		if err == nil {
-			var c []config.Change
-			if c, err = metadata(cmd, nil); err == nil && c == nil {
-				err = errors.New("only instructions that change the configuration can be used here")
-			}
-			changes = append(changes, c...)
-		}
+		cmd, err := changing(line)
 		if err != nil {
 			return nil, fmt.Errorf("change %q: %w", line, err)
 		}
+		c := change{line, cmd, cmdSet}
+		changes = append(changes, c.apply)
+		_, is := cmd.(*instructions.CmdCommand)
+		cmdSet = cmdSet || is
 	}
 	return changes, nil
 }
 
+// changing reads an instruction that does nothing but change the configuration.
+func changing(line string) (instructions.Command, error) {
+	other := errors.New("only instructions that change the configuration can be used here")
+	if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.EqualFold(word, "FROM") {
+		return nil, other
+	}
+	cmd, err := plan.Instruction(line)
+	if errors.Is(err, plan.ErrNotOne) {
+		return nil, errors.New("it is more than one instruction")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c, err := metadata(cmd, nil, false); err == nil && c == nil {
+		return nil, other
+	}
+	return cmd, nil
+}
+
+// A change is an instruction outside of a build; cmdSet says that one before it was CMD.
+type change struct {
+	line   string
+	cmd    instructions.Command
+	cmdSet bool
+}
+
+func (c change) apply(i *config.Image) error {
+	cmd, err := expanded(c.cmd, &expand.Scope{Escape: '\\', Env: i.Config.Env})
+	var list []config.Change
+	if err == nil {
+		list, err = metadata(cmd, nil, c.cmdSet)
+	}
+	for _, do := range list {
+		if err == nil {
+			err = do(i)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("change %q: %w", c.line, err)
+	}
+	return nil
+}
+
 // metadata returns what an instruction changes of the configuration, nil for one that does more than that.
-// st is the stage it stands in, or nil outside of a build.
-func metadata(cmd instructions.Command, st *stage) ([]config.Change, error) {
+// st is the stage it stands in, or nil outside of a build; cmdSet says that a CMD stands before it there.
+func metadata(cmd instructions.Command, st *stage, cmdSet bool) ([]config.Change, error) {
 	one := func(c config.Change) ([]config.Change, error) { return []config.Change{c}, nil }
 	switch c := cmd.(type) {
 	case *instructions.EnvCommand:
@@ -74,7 +117,7 @@ func metadata(cmd instructions.Command, st *stage) ([]config.Change, error) {
 		return list, nil
 	case *instructions.EntrypointCommand:
 		list := []config.Change{argv(c.ShellDependantCmdLine, config.Entrypoint, false)}
-		if st == nil || !st.cmdSet {
+		if !cmdSet {
 			list = append(list, config.Cmd(nil)) // an inherited command would be the new entrypoint's arguments
 		}
 		return list, nil

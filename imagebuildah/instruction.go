@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/slipway-build/slipway/builder/config"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
@@ -35,11 +36,11 @@ func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string)
 	if c, ok := cmd.(*instructions.ArgCommand); ok {
 		return st.arg(c)
 	}
-	cmd, err := st.expanded(cmd)
+	cmd, err := expanded(cmd, &st.scope)
 	if err != nil {
 		return err
 	}
-	changes, err := metadata(cmd, st)
+	changes, err := metadata(cmd, st, st.cmdSet)
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (st *stage) step(ctx context.Context, cmd instructions.Command, raw string)
 
 // expanded is a copy of an instruction with its variables replaced: the plan stays as it is, for it may be built again for
 // another platform. One instruction sees one state of the variables.
-func (st *stage) expanded(cmd instructions.Command) (instructions.Command, error) {
+func expanded(cmd instructions.Command, scope *expand.Scope) (instructions.Command, error) {
 	cmd = clone(cmd)
 	var err error
 	switch c := cmd.(type) {
@@ -69,7 +70,7 @@ func (st *stage) expanded(cmd instructions.Command) (instructions.Command, error
 	case *instructions.ExposeCommand:
 		var ports []string
 		for _, p := range c.Ports {
-			words, err := st.scope.Words(p)
+			words, err := scope.Words(p)
 			if err != nil {
 				return nil, err
 			}
@@ -77,10 +78,10 @@ func (st *stage) expanded(cmd instructions.Command) (instructions.Command, error
 		}
 		c.Ports = ports
 	case instructions.SupportsSingleWordExpansion:
-		err = c.Expand(st.scope.Expand)
+		err = c.Expand(scope.Expand)
 	}
 	if c, ok := cmd.(instructions.SupportsSingleWordExpansionRaw); ok && err == nil {
-		err = c.ExpandRaw(st.scope.Body)
+		err = c.ExpandRaw(scope.Body)
 	}
 	return cmd, err
 }

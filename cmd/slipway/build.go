@@ -270,6 +270,7 @@ func (f *buildFlags) build(ctx context.Context, s *builder.Store) (*imagebuildah
 	if err != nil {
 		return nil, err
 	}
+	f.g.warnAnnotations(f.o.Output.Format, f.o.Annotations)
 	res, err := imagebuildah.Build(ctx, s, f.o)
 	end(err != nil)
 	return res, f.located(err)

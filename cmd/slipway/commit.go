@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,6 +177,7 @@ func (g *globals) commit(ctx context.Context, s *builder.Store, c *builder.Conta
 	if err := s.CheckIndex(f.manifest); err != nil { // before anything is written, or removed
 		return err
 	}
+	g.warnAnnotations(cmp.Or(o.Output.Format, c.Format()), f.annotations)
 	var done *builder.Committed
 	member := ""
 	if remote {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -167,4 +168,11 @@ func parseFormat(text string) (builder.Format, error) {
 		return builder.FormatDocker, nil
 	}
 	return "", fmt.Errorf("unrecognized image type %q", text)
+}
+
+// warnAnnotations says that manifests of a format have no place for annotations that were asked for (containers.md §12).
+func (g *globals) warnAnnotations(f builder.Format, given []string) {
+	if f == builder.FormatDocker && len(given) > 0 {
+		g.store.Log.Warn(fmt.Sprintf("annotations are not supported for docker image format, %s will be ignored. Must use `oci` format", strings.Join(given, ", ")))
+	}
 }

@@ -88,6 +88,9 @@ func bareFlags(n *parser.Node) error {
 	return nil
 }
 
+// ErrNotOne is the error of [Instruction] for what is none or several.
+var ErrNotOne = errors.New("onbuild trigger should be a single expression")
+
 // Instruction reads a text that holds exactly one instruction, as a trigger or --change does.
 func Instruction(text string) (instructions.Command, error) {
 	res, err := parser.Parse(strings.NewReader(text))
@@ -95,7 +98,7 @@ func Instruction(text string) (instructions.Command, error) {
 		return nil, err
 	}
 	if len(res.AST.Children) != 1 {
-		return nil, errors.New("onbuild trigger should be a single expression")
+		return nil, ErrNotOne
 	}
 	if _, err := prepare(res.AST); err != nil {
 		return nil, err
