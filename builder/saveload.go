@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/containers/image/v5/copy"
 	dockerarchive "github.com/containers/image/v5/docker/archive"
@@ -46,7 +47,9 @@ func (s *Store) saveDocker(ctx context.Context, images []string, file string, re
 				return err
 			}
 		}
-		all = append(all, saved{img, bestName(rec, name)})
+		if all, err = withSaved(all, img, bestName(rec, name)); err != nil {
+			return err
+		}
 	}
 	err := s.completeFile(file, func(file string) error { return s.writeDocker(ctx, all, file, report) })
 	if err != nil {
@@ -55,10 +58,29 @@ func (s *Store) saveDocker(ctx context.Context, images []string, file string, re
 	return nil
 }
 
-// A saved image is one in an archive under a name, "" for none.
+// A saved image is one in an archive, under any number of names.
 type saved struct {
-	img  *Image
-	name string
+	img   *Image
+	names []reference.NamedTagged
+}
+
+// withSaved adds an image to those for an archive, or, since an archive holds each once, a name ("" for none) to the one that is there.
+func withSaved(all []saved, img *Image, name string) ([]saved, error) {
+	i := slices.IndexFunc(all, func(one saved) bool { return one.img.ID() == img.ID() })
+	if i < 0 {
+		all, i = append(all, saved{img: img}), len(all)
+	}
+	if name == "" {
+		return all, nil
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return all, err
+	}
+	if tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged); ok {
+		all[i].names = append(all[i].names, tagged)
+	}
+	return all, nil
 }
 
 func (s *Store) writeDocker(ctx context.Context, all []saved, file string, report io.Writer) (err error) {
@@ -71,32 +93,28 @@ func (s *Store) writeDocker(ctx context.Context, all []saved, file string, repor
 			err = cerr
 		}
 	}()
-	for _, c := range all {
-		if err := s.saveOne(ctx, w, c.img, c.name, report); err != nil {
+	for _, one := range all {
+		if err := s.saveOne(ctx, w, one, report); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) saveOne(ctx context.Context, w *dockerarchive.Writer, img *Image, name string, to io.Writer) error {
-	var tagged reference.NamedTagged
-	if name != "" {
-		named, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			return err
-		}
-		tagged, _ = reference.TagNameOnly(named).(reference.NamedTagged)
-	}
-	dest, err := w.NewReference(tagged)
-	if err != nil {
-		return err
-	}
-	src, err := s.storageRef(img.ID())
-	if err != nil {
-		return err
-	}
+func (s *Store) saveOne(ctx context.Context, w *dockerarchive.Writer, one saved, to io.Writer) error {
 	sys := s.sys
+	var first reference.NamedTagged
+	if len(one.names) > 0 {
+		first, sys.DockerArchiveAdditionalTags = one.names[0], one.names[1:]
+	}
+	dest, err := w.NewReference(first)
+	if err != nil {
+		return err
+	}
+	src, err := s.storageRef(one.img.ID())
+	if err != nil {
+		return err
+	}
 	_, err = s.transfer(ctx, dest, src, Registry{}, copy.Options{SourceCtx: &s.sys, DestinationCtx: &sys, ReportWriter: report(to)})
 	return err
 }

@@ -96,6 +96,14 @@ func Workdir(dir string) Change {
 	}
 }
 
+// EditWorkdir is [Workdir], and with an empty dir takes the working directory away, as scripts ask for it.
+func EditWorkdir(dir string) Change {
+	if dir == "" {
+		return set(func(i *Image) { i.Config.WorkingDir = "" })
+	}
+	return Workdir(dir)
+}
+
 // User sets the user, "user[:group]" by name or number, unchecked.
 func User(user string) Change { return set(func(i *Image) { i.Config.User = user }) }
 

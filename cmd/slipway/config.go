@@ -170,7 +170,7 @@ func configFlags() []configFlag {
 		{"label", "l", "label `k=v`; k- removes, - clears", manyValues, "LABEL", plainChange(config.EditLabel)},
 		{"unsetlabel", "", "remove a `label`", commaList, "", plainChange(config.UnsetLabel)},
 		{"unsetannotation", "", "remove an `annotation`", commaList, "", plainChange(config.UnsetAnnotation)},
-		{"workingdir", "", "working `dir`ectory", oneValue, "WORKDIR", plainChange(config.Workdir)},
+		{"workingdir", "", "working `dir`ectory", oneValue, "WORKDIR", plainChange(config.EditWorkdir)},
 		{"comment", "", "`comment` (docker format only)", oneValue, "", plainChange(config.Comment)},
 		{"history-comment", "", "`comment` of the layer's history", oneValue, "", nil},
 		{"domainname", "", "domain `name` (docker format only)", oneValue, "", plainChange(config.Domainname)},
