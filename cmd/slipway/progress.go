@@ -9,9 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
-	"time"
 
 	"github.com/docker/go-units"
 	"golang.org/x/term"
@@ -47,14 +45,13 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 		if f.logfile != "" {
 			return nil, errors.New("--progress tty draws on a terminal: with --logfile use plain or json")
 		}
-		width := 80
-		if isFile {
-			if w, _, err := term.GetSize(int(screen.Fd())); err == nil && w > 0 { // some terminals do not know
-				width = w
-			}
-		}
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
-		list = append(list, newTTY(to, width))
+		list = append(list, newTTY(to, func() (width, height int) {
+			if isFile {
+				width, height, _ = term.GetSize(int(screen.Fd()))
+			}
+			return width, height
+		}))
 	case "json":
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
 		lines := jsonLines{json.NewEncoder(to)}
@@ -139,156 +136,6 @@ func label(e imagebuildah.Event) string {
 		parts = append(parts, fmt.Sprintf("%d/%d", max(e.Step, 1), e.Steps))
 	}
 	return "[" + strings.Join(parts, " ") + "]"
-}
-
-// cut shortens a text to n characters, and to one line without control characters: output of commands moves no cursor.
-func cut(text string, n int) string {
-	text = strings.Map(func(r rune) rune {
-		if r == '\t' {
-			return ' '
-		}
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, text)
-	if r := []rune(text); len(r) > n && n > 1 {
-		return string(r[:n-1]) + "…"
-	}
-	return text
-}
-
-// shownLines is how much of a failed step's output is shown.
-const shownLines = 20
-
-// A tty shows finished steps as lines that stay, and below them the steps that run, with time and last line of output.
-type tty struct {
-	to     io.Writer
-	width  int
-	mu     sync.Mutex
-	active map[place]*activity
-	drawn  int // lines that the next drawing replaces
-	ticker *time.Ticker
-	stop   chan struct{}
-	over   sync.WaitGroup
-}
-
-// activity is what a stage does.
-type activity struct {
-	step    imagebuildah.Event
-	start   time.Time
-	lines   []string // the last ones of output
-	partial string
-}
-
-func newTTY(to io.Writer, width int) *tty {
-	t := &tty{to: to, width: width, active: map[place]*activity{}, ticker: time.NewTicker(200 * time.Millisecond), stop: make(chan struct{})}
-	t.over.Go(func() {
-		for {
-			select {
-			case <-t.stop:
-				return
-			case <-t.ticker.C:
-				t.mu.Lock()
-				t.draw("")
-				t.mu.Unlock()
-			}
-		}
-	})
-	return t
-}
-
-func (t *tty) see(e imagebuildah.Event) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch e.Kind {
-	case "stage", "step":
-		t.active[placeOf(e)] = &activity{step: e, start: time.Now()}
-		t.draw("")
-	case "output":
-		if a := t.active[placeOf(e)]; a != nil {
-			a.print(e.Text)
-		}
-	case "cached":
-		delete(t.active, placeOf(e)) // it is not shown twice
-		t.draw(t.line(label(e)+" "+e.Text, "CACHED"))
-	case "done":
-		if e.Layer != "" {
-			delete(t.active, placeOf(e))
-			t.draw(t.line(label(e)+" "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
-		}
-	case "warning":
-		t.draw(cut(e.Text, t.width-1))
-	case "stage-done":
-		delete(t.active, placeOf(e))
-		t.draw("")
-	}
-}
-
-func (a *activity) print(text string) {
-	lines := strings.Split(a.partial+text, "\n")
-	a.partial = lines[len(lines)-1]
-	a.lines = append(a.lines, lines[:len(lines)-1]...)
-	a.lines = a.lines[max(0, len(a.lines)-shownLines):]
-	a.partial = a.partial[max(0, len(a.partial)-4096):] // a line without end
-}
-
-// line is a text with something at the right edge.
-func (t *tty) line(text, right string) string {
-	room := max(10, t.width-len(right)-2)
-	text = cut(text, room)
-	return text + strings.Repeat(" ", max(1, room-len([]rune(text))+1)) + right
-}
-
-// draw replaces what runs, with a finished line above it.
-func (t *tty) draw(finished string) {
-	var b strings.Builder
-	if t.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", t.drawn)
-	}
-	if finished != "" {
-		b.WriteString(finished + "\n")
-	}
-	t.drawn = 0
-	stages := make([]place, 0, len(t.active))
-	for n := range t.active {
-		stages = append(stages, n)
-	}
-	slices.SortFunc(stages, place.compare)
-	for _, n := range stages {
-		a := t.active[n]
-		b.WriteString(t.line(label(a.step)+" "+a.step.Text, fmt.Sprintf("%.1fs", time.Since(a.start).Seconds())) + "\n")
-		t.drawn++
-		last := a.partial
-		if last == "" && len(a.lines) > 0 {
-			last = a.lines[len(a.lines)-1]
-		}
-		if last != "" {
-			b.WriteString(cut("  | "+last, t.width-1) + "\n")
-			t.drawn++
-		}
-	}
-	_, _ = io.WriteString(t.to, b.String())
-}
-
-func (t *tty) end(failed bool) {
-	t.ticker.Stop()
-	close(t.stop)
-	t.over.Wait()
-	running := t.active
-	t.active = map[place]*activity{}
-	t.draw("")
-	if !failed {
-		return
-	}
-	for _, a := range running {
-		if lines := append(a.lines, a.partial); len(lines) > 1 || a.partial != "" {
-			fmt.Fprintf(t.to, "%s %s\n", label(a.step), cut(a.step.Text, t.width-20))
-			for _, l := range lines[max(0, len(lines)-shownLines):] {
-				fmt.Fprintln(t.to, "  | "+cut(l, 4096))
-			}
-		}
-	}
 }
 
 // openLogs sends all output to --logfile, with --logsplit that of each platform to a file of its own.

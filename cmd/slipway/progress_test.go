@@ -2,25 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/slipway-build/slipway/imagebuildah"
 )
 
-// What a command prints cannot move the cursor or clear the screen.
-func TestCut(t *testing.T) {
-	t.Parallel()
-	if got := cut("a\x1b[2Jb\tc\u009bd\nlong", 6); got != "a[2Jb…" {
-		t.Errorf("%q", got)
-	}
-}
-
 // Finished steps stay above what runs; a failure shows the last output.
 func TestTTY(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	y := newTTY(&out, 40)
+	y := newTTY(&out, func() (int, int) { return 40, 0 })
 	y.see(imagebuildah.Event{Kind: "stage", Steps: 3, Stages: 1, Text: "FROM x"})
 	y.see(imagebuildah.Event{Kind: "step", Step: 2, Steps: 3, Stages: 1, Text: "RUN first"})
 	y.see(imagebuildah.Event{Kind: "done", Step: 2, Steps: 3, Stages: 1, Text: "RUN first", Layer: "x", Bytes: 2048, Seconds: 1.5})
@@ -36,5 +30,34 @@ func TestTTY(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
+	}
+}
+
+// Whatever the terminal's size is, what is drawn over fits into it, and no line is longer than it is wide.
+func TestTTYSize(t *testing.T) {
+	t.Parallel()
+	width, height := 40, 6
+	y := newTTY(io.Discard, func() (int, int) { return width, height })
+	defer y.end(false)
+	y.ticker.Stop()
+	for n := range 10 {
+		y.see(imagebuildah.Event{Kind: "stage", Stage: n, Stages: 10, Text: "FROM x"})
+		y.see(imagebuildah.Event{Kind: "output", Stage: n, Stages: 10, Text: "日本語の出力\n10%\r20%"})
+	}
+	for _, size := range [][3]int{{40, 6, 5}, {12, 2, 1}, {80, 100, 20}, {1, 1, 1}, {0, 0, 20}} {
+		width, height = size[0], size[1]
+		lines := y.running()
+		if len(lines) != size[2] {
+			t.Errorf("%v: %d lines", size, len(lines))
+		}
+		for _, l := range lines {
+			if columns(l) >= max(2, cmp.Or(width, 80)) {
+				t.Errorf("%v: %q has %d columns", size, l, columns(l))
+			}
+		}
+	}
+	width, height = 40, 6
+	if last := y.running()[4]; last != "… and 6 more" {
+		t.Errorf("%q", last)
 	}
 }
