@@ -36,7 +36,11 @@ type Container struct {
 func (s *Store) Container(nameOrID string) (*Container, error) {
 	rec, err := s.st.Container(nameOrID)
 	if err != nil {
-		return nil, fmt.Errorf("reading build container %q: %w", nameOrID, translate(err))
+		err = fmt.Errorf("reading build container %q: %w", nameOrID, translate(err))
+		if _, ierr := s.findImage(nameOrID); ierr == nil && errors.Is(err, ErrNoContainer) { // "run IMAGE" is what other tools have
+			err = fmt.Errorf("%w: that is an image, of which \"from\" makes a container", err)
+		}
+		return nil, err
 	}
 	return s.container(rec)
 }
