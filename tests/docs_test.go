@@ -2,8 +2,10 @@ package tests
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -32,6 +34,47 @@ func TestPages(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSecurityPage: the tests that docs/security.md names as proofs are there.
+func TestSecurityPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	err = filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasSuffix(path, ".txtar"):
+			there[strings.TrimSuffix(filepath.Base(path), ".txtar")] = true
+		case strings.HasSuffix(path, "_test.go"):
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+				there[string(m[1])] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, row := range regexp.MustCompile(`(?m)^\|.*\|.*\|(.*)\|$`).FindAllSubmatch(page, -1) {
+		for _, name := range regexp.MustCompile("`(Test\\w+|Fuzz\\w+|[a-z]+_[a-z_]+)`").FindAllSubmatch(row[1], -1) {
+			if named++; !there[string(name[1])] {
+				t.Errorf("docs/security.md names %s, which is no test", name[1])
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("only %d tests are named", named)
 	}
 }
 
