@@ -147,7 +147,7 @@ func (s *Store) nameFor(img *Image, typed string) string {
 		return ""
 	}
 	if ref, err := parseTransport(typed); err == nil && ref != nil {
-		if name := bestName(&img.rec, ""); name != "" {
+		if name := s.bestName(&img.rec, ""); name != "" {
 			return name
 		}
 		return ref.Transport().Name()
@@ -204,7 +204,7 @@ func (s *Store) recordBase(ctx context.Context, r *state.Record, img *Image, typ
 	if err != nil {
 		return err
 	}
-	r.FromImage, r.FromImageID, r.FromImageDigest = bestName(&img.rec, strings.TrimPrefix(typed, "docker://")), img.ID(), img.Digest().String()
+	r.FromImage, r.FromImageID, r.FromImageDigest = s.bestName(&img.rec, strings.TrimPrefix(typed, "docker://")), img.ID(), img.Digest().String()
 	r.Config, r.Manifest, r.TopLayer = raw, man, img.TopLayer()
 	if cfg.Annotations == nil {
 		cfg.Annotations = map[string]string{}

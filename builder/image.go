@@ -66,7 +66,7 @@ func (i *Image) Digests() []digest.Digest { return i.rec.Digests }
 // Named is the name that the image has by what the user typed, else one that contains it, else its first one; "" if it has none
 // (containers.md §5).
 func (i *Image) Named(typed string) string {
-	return bestName(&i.rec, strings.TrimPrefix(typed, "docker://"))
+	return i.s.bestName(&i.rec, strings.TrimPrefix(typed, "docker://"))
 }
 
 // Names are full references, "registry/repository:tag".
@@ -219,8 +219,8 @@ func localNames(names []string) ([]string, error) {
 
 // bestName is the name that an image has by what the user typed, else the one that contains it, else its first one
 // (containers.md §5).
-func bestName(rec *storage.Image, typed string) string {
-	if names := namesTyped(rec, typed); len(names) > 0 {
+func (s *Store) bestName(rec *storage.Image, typed string) string {
+	if names := s.namesTyped(rec, typed); len(names) > 0 {
 		return names[0]
 	}
 	for _, n := range rec.Names {

@@ -176,11 +176,15 @@ func (s *Store) storeIndex(x *Index, names []string) (*Index, error) {
 	return x, nil
 }
 
-// RemoveIndex deletes a list; the images in it stay. Names of the list are returned as untagged.
-func (s *Store) RemoveIndex(nameOrID string) (Removed, error) {
+// RemoveIndex removes a name from a list, and the list with it when that was its last one; a list given by ID is deleted, with names
+// also if it has several. The images in it stay.
+func (s *Store) RemoveIndex(nameOrID string, names bool) (Removed, error) {
 	x, err := s.Index(nameOrID)
 	if err != nil {
 		return Removed{}, err
+	}
+	if r, done, err := s.untag(&x.rec, nameOrID, names); done {
+		return r, err
 	}
 	if err := s.deleteRecord(x.rec.ID); err != nil {
 		return Removed{}, err

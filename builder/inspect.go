@@ -35,7 +35,7 @@ func (i *Image) Inspect(ctx context.Context, typed string) (*View, error) {
 		return nil, err
 	}
 	v := state.ImageView(cfg)
-	v.FromImage, v.FromImageID, v.FromImageDigest = bestName(&i.rec, strings.TrimPrefix(typed, storagePrefix)), i.ID(), i.Digest().String()
+	v.FromImage, v.FromImageID, v.FromImageDigest = i.s.bestName(&i.rec, strings.TrimPrefix(typed, storagePrefix)), i.ID(), i.Digest().String()
 	v.Config, v.Manifest = string(raw), string(man)
 	return v, nil
 }

@@ -86,7 +86,7 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	}
 	remotes := s.remoteCandidates(name, named)
 	if local != nil {
-		if n, err := reference.ParseNormalizedNamed(bestName(local, name)); err == nil {
+		if n, err := reference.ParseNormalizedNamed(s.bestName(local, name)); err == nil {
 			remotes = []reference.Named{reference.TagNameOnly(n)} // a short name stands for its local match (exact.md §6.4)
 		}
 	}

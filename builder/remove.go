@@ -56,7 +56,7 @@ func (s *Store) containerInfo(rec *storage.Container) ContainerInfo {
 		info.ImageName = Scratch
 	} else if info.ImageName == "" {
 		if img, err := s.st.Image(rec.ImageID); err == nil {
-			info.ImageName = bestName(img, "")
+			info.ImageName = s.bestName(img, "")
 		}
 	}
 	if l, err := s.st.Layer(rec.LayerID); err == nil && l.MountCount > 0 {
@@ -86,12 +86,8 @@ func (s *Store) RemoveImage(ctx context.Context, nameOrID string, o RemoveOption
 	if err != nil {
 		return Removed{}, err
 	}
-	typed := namesTyped(rec, nameOrID)
-	if len(typed) > 0 && len(rec.Names) > len(typed) {
-		return Removed{Untagged: typed}, translate(s.st.RemoveNames(rec.ID, typed))
-	}
-	if len(typed) == 0 && len(rec.Names) > 1 && !o.Names {
-		return Removed{}, fmt.Errorf("unable to delete image %q by ID with more than one tag (%s): use force removal", rec.ID, strings.Join(rec.Names, ", "))
+	if r, done, err := s.untag(rec, nameOrID, o.Names); done {
+		return r, err
 	}
 	if err := s.freeImage(rec, o.Containers); err != nil {
 		return Removed{}, err
@@ -144,18 +140,35 @@ func (s *Store) removeParents(ctx context.Context, below []*Layer, between map[s
 	}
 }
 
-// namesTyped returns the name among the image's that the user meant; none when an ID was given.
-func namesTyped(rec *storage.Image, typed string) []string {
+// namesTyped returns the name among the image's that the user meant, as it was found by that; none when an ID was given.
+func (s *Store) namesTyped(rec *storage.Image, typed string) []string {
 	_, typed = splitStore(typed)
 	if id, ok := imageID(typed); ok && strings.HasPrefix(rec.ID, id) {
 		return nil
 	}
-	for _, n := range rec.Names {
-		if n == typed || n == typed+":latest" || strings.HasSuffix(n, "/"+typed) || strings.HasSuffix(n, "/"+typed+":latest") {
-			return []string{n}
+	candidates, err := s.candidates(typed)
+	if err != nil {
+		return nil
+	}
+	for _, c := range candidates {
+		if slices.Contains(rec.Names, c.String()) {
+			return []string{c.String()}
 		}
 	}
 	return nil
+}
+
+// untag takes off an image or list the name that it was called by, if it has others. done says that nothing else is to be done: with
+// an ID all names go, which all must allow if there are several.
+func (s *Store) untag(rec *storage.Image, typed string, all bool) (r Removed, done bool, err error) {
+	names := s.namesTyped(rec, typed)
+	if len(names) > 0 && len(rec.Names) > len(names) {
+		return Removed{Untagged: names}, true, translate(s.st.RemoveNames(rec.ID, names))
+	}
+	if len(names) == 0 && len(rec.Names) > 1 && !all {
+		return Removed{}, true, fmt.Errorf("unable to delete image %q by ID with more than one tag (%s): use force removal", rec.ID, strings.Join(rec.Names, ", "))
+	}
+	return Removed{}, false, nil
 }
 
 // freeImage refuses to go on while containers use the image, or removes ours when forced to.

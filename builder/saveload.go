@@ -26,7 +26,7 @@ func (s *Store) Save(ctx context.Context, images []string, file, format string, 
 		}
 		name := ""
 		if img, err := s.Image(images[0]); err == nil && len(img.Names()) > 0 {
-			name = ":" + bestName(&img.rec, images[0])
+			name = ":" + s.bestName(&img.rec, images[0])
 		}
 		_, err := s.Push(ctx, images[0], "oci-archive:"+file+name, PushOptions{Report: report})
 		return err
@@ -47,7 +47,7 @@ func (s *Store) saveDocker(ctx context.Context, images []string, file string, re
 				return err
 			}
 		}
-		if all, err = withSaved(all, img, bestName(rec, name)); err != nil {
+		if all, err = withSaved(all, img, s.bestName(rec, name)); err != nil {
 			return err
 		}
 	}

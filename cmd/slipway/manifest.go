@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,7 @@ func newManifestRmCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "rm [flags] LIST...", Short: "Delete manifest lists; their images stay", Args: atLeast(1, "a list must be specified"),
 		Example: "  manifest rm app:1"}
 	cmd.RunE = g.withStore(func(_ context.Context, s *builder.Store, args []string) error {
-		return g.remove(args, s.RemoveIndex)
+		return g.remove(args, func(list string) (builder.Removed, error) { return s.RemoveIndex(list, false) })
 	})
 	return cmd
 }
@@ -165,6 +166,9 @@ func newManifestPushCmd(g *globals) *cobra.Command {
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		if err := errors.Join(compress(), sign()); err != nil {
 			return err
+		}
+		if !slices.Contains([]string{"", "oci", "v2s2", "docker"}, o.Format) {
+			return fmt.Errorf("unknown format %q. Choose on of the supported formats: 'oci' or 'v2s2'", o.Format)
 		}
 		o.ListOnly = !all
 		if !quiet {

@@ -56,7 +56,8 @@ func newPushCmd(g *globals) *cobra.Command {
 	return cmd
 }
 
-// pushed writes the digest of what was pushed to a file, if one is named, and with rm deletes the list that it was.
+// pushed writes the digest of what was pushed to a file, if one is named, and with rm deletes the list that it was, or
+// the name that it was called by if it has others: the one that it was pushed to in local storage may be one of them.
 func pushed(s *builder.Store, list string, d digest.Digest, digestfile string, rm bool) error {
 	if digestfile != "" {
 		if err := writeFile(digestfile, d.String()); err != nil {
@@ -66,6 +67,6 @@ func pushed(s *builder.Store, list string, d digest.Digest, digestfile string, r
 	if !rm {
 		return nil
 	}
-	_, err := s.RemoveIndex(list)
+	_, err := s.RemoveIndex(list, true)
 	return err
 }
