@@ -112,7 +112,8 @@ type Options struct {
 	// LogUsage prints after each step what was used for it, to Usage if that is not nil.
 	LogUsage bool
 	Usage    io.Writer
-	// Jobs is how many stages are built at once, and bases pulled for later ones; 0 is as many as there are CPUs.
+	// Jobs is how many commands run at once, of stages that do not need each other, and how many images are pulled; 0 is as many as
+	// there are CPUs. With 1 the stages are built one after the other.
 	Jobs int
 	// Outs replace Out and Err of one platform.
 	Outs map[builder.Platform]io.Writer
@@ -148,8 +149,8 @@ type build struct {
 	o        Options // Pull.Platform is the platform
 	plan     *plan.Plan
 	global   expand.Scope
-	done     []*stage                   // by index; one that is needed is there before those that need it start
-	making   []*making                  // by index
+	done     []*stage                   // by index, once making has ended
+	making   []*making                  // by index; those of the graph are there from its start
 	foreseen []func() (foreseen, error) // by index, once the global scope is known
 	target   int
 	needed   []int

@@ -1,7 +1,6 @@
 package imagebuildah
 
 import (
-	"context"
 	"io"
 	"sync"
 )
@@ -11,32 +10,18 @@ import (
 // how fast anything is, and no line is torn.
 type console struct {
 	mu   sync.Mutex
-	room *sync.Cond
 	turn int
 	over bool // nothing is written any more
-	// stopped says that the build is being ended: nobody waits for a turn any more.
-	stopped bool
-	list    []*part
+	list []*part
 }
-
-// maxKept is how much a stage may print before its turn, in bytes; then it waits. It cannot wait for ever, since the stages
-// before it do not need it, or have hurried it.
-const maxKept = 4 << 20
 
 // part is the output of one stage.
 type part struct {
-	c       *console
-	to      [2]io.Writer // standard output and error
-	pos     int
-	kept    []chunk
-	size    int
-	closed  bool
-	hurried bool // somebody waits for it
-}
-
-type chunk struct {
-	stream int
-	text   []byte
+	c      *console
+	to     [2]io.Writer // standard output and error
+	pos    int
+	kept   kept
+	closed bool
 }
 
 // A stream is a part's standard output or error.
@@ -47,9 +32,6 @@ type stream struct {
 
 // add adds a part, which is printed behind those that are there.
 func (c *console) add(out, err io.Writer) {
-	if c.room == nil {
-		c.room = sync.NewCond(&c.mu)
-	}
 	c.list = append(c.list, &part{c: c, to: [2]io.Writer{orDiscard(out), orDiscard(err)}, pos: len(c.list)})
 }
 
@@ -60,56 +42,28 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
-// Write prints, now or when it is the stage's turn.
+// Write prints, now or when it is the stage's turn. What cannot be kept is printed at once.
 func (s stream) Write(text []byte) (int, error) {
 	c, p := s.p.c, s.p
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for p.full() && !c.over && !c.stopped && !p.hurried {
-		c.room.Wait()
-	}
-	switch {
-	case c.over, c.stopped && p.full():
+	if c.over {
 		return len(text), nil
-	case p.pos <= c.turn:
-		return p.to[s.n].Write(text)
-	case p.full():
-		p.flush()
 	}
-	p.kept = append(p.kept, chunk{s.n, append([]byte(nil), text...)})
-	p.size += len(text)
-	return len(text), nil
+	if p.pos > c.turn && p.kept.add(s.n, text) == nil {
+		return len(text), nil
+	}
+	p.flush()
+	return p.to[s.n].Write(text)
 }
 
-// full tells whether the part has printed as much before its turn as is kept.
-func (p *part) full() bool { return p.pos > p.c.turn && p.size > maxKept }
-
-// await waits for what a stage that prints to the part makes. Who waits may have the turn, so that the part must not wait for it: what it
-// cannot keep it prints at once.
-func (p *part) await(ctx context.Context, end <-chan struct{}) error {
-	select {
-	case <-end:
-		return nil
-	default:
-	}
-	p.c.mu.Lock()
-	p.hurried = true
-	p.c.room.Broadcast()
-	p.c.mu.Unlock()
-	select {
-	case <-end:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// stop lets nobody wait any more: those who have the turn are being ended too, and would not give it on.
-func (c *console) stop() {
+// discard forgets what nobody has seen of a build that ends.
+func (c *console) discard() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped = true
-	c.room.Broadcast()
+	for _, p := range c.list {
+		p.kept.discard()
+	}
 }
 
 // close ends a part: the next ones have their turn.
@@ -123,7 +77,6 @@ func (p *part) close() {
 			c.list[c.turn].flush()
 		}
 	}
-	c.room.Broadcast()
 }
 
 // show prints what the part has printed so far, whoever's turn it is: somebody is about to look at it.
@@ -142,12 +95,10 @@ func (p *part) fail() {
 		p.flush()
 	}
 	c.over = true
-	c.room.Broadcast()
 }
 
 func (p *part) flush() {
-	for _, k := range p.kept {
-		_, _ = p.to[k.stream].Write(k.text) // as with the ordinary output, a closed terminal stops no build
-	}
-	p.kept, p.size = nil, 0
+	p.kept.replay(func(stream int, text []byte) {
+		_, _ = p.to[stream].Write(text) // as with the ordinary output, a closed terminal stops no build
+	})
 }

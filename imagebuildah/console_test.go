@@ -2,12 +2,10 @@ package imagebuildah
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -48,54 +46,30 @@ func TestConsoleFail(t *testing.T) {
 	}
 }
 
-// A stage that prints more than is kept waits for its turn, and goes on.
-func TestConsoleFull(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	c := consoleOf(&out, nil, 2)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for range 6 {
-			fmt.Fprint(stream{c.list[1], 0}, strings.Repeat("x", 1<<20))
+// However much a stage prints before its turn, it does not wait, and all is printed in its order; what can be kept nowhere is printed at once.
+func TestConsoleMuch(t *testing.T) {
+	for name, dir := range map[string]string{"kept": t.TempDir(), "nowhere to keep it": filepath.Join(t.TempDir(), "missing")} {
+		t.Setenv("TMPDIR", dir)
+		var got, want bytes.Buffer
+		c := consoleOf(&got, &got, 2)
+		text := strings.Repeat("x", maxKept/16)
+		for n := range 100 {
+			piece := fmt.Sprintf("%d %s\n", n, text[:len(text)-n])
+			fmt.Fprint(stream{c.list[1], n % 2}, piece)
+			want.WriteString(piece)
 		}
-		c.list[1].close()
-	})
-	c.list[0].close()
-	wg.Wait()
-	if out.Len() != 6<<20 {
-		t.Errorf("%d bytes", out.Len())
-	}
-}
-
-// A stage that another one waits for, and one of a build that is being ended, does not wait for its turn.
-func TestConsoleHurried(t *testing.T) {
-	t.Parallel()
-	text := strings.Repeat("x", 1<<20)
-	for name, goOn := range map[string]func(*console){
-		"hurried": func(c *console) {
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			if err := c.list[1].await(ctx, make(chan struct{})); !errors.Is(err, context.Canceled) {
-				t.Error(err)
-			}
-		},
-		"stopped": (*console).stop,
-	} {
-		var out bytes.Buffer
-		c := consoleOf(&out, nil, 2)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for range 6 {
-				fmt.Fprint(stream{c.list[1], 0}, text)
-			}
-			c.list[1].close()
-		})
-		goOn(c)
-		wg.Wait() // for ever, if it waits for the first stage
+		if kept := name == "kept"; kept != (got.Len() == 0) {
+			t.Errorf("%s: %d bytes were printed before its turn", name, got.Len())
+		}
+		if used := c.list[1].kept.size; used > maxKept {
+			t.Errorf("%s: %d bytes in memory", name, used)
+		}
 		c.list[0].close()
-		if hurried := name == "hurried"; hurried != (out.Len() == 6<<20) {
-			t.Errorf("%s: %d bytes", name, out.Len())
+		c.list[1].close()
+		if !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("%s: %d bytes were printed, not %d", name, got.Len(), want.Len())
 		}
+		c.discard()
 	}
 }
 

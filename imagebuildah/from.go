@@ -38,6 +38,9 @@ func (st *stage) from(ctx context.Context) error {
 	}
 	st.say("STEP 1/%d: %s", len(st.def.Commands)+1, shown)
 	if k, ok := b.plan.Stage(name, st.def.Index); ok {
+		if err := b.ensure(ctx, k, st.part); err != nil {
+			return err
+		}
 		from := b.done[k]
 		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
 		st.scope, st.touched = from.scope, from.touched

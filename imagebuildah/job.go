@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
+	"github.com/slipway-build/slipway/internal/graph"
 )
 
 // A job is one call of Build: what the builds for its platforms have in common.
@@ -23,6 +24,8 @@ type job struct {
 	context *rootfs.Root
 	index   *copier.Index // of the context's files
 	console *console
+	// commands, copies and fetches are done so many at a time: RUN, other steps, images.
+	commands, copies, fetches *graph.Places
 	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
 	contexts map[string]named
 	closers  []func() error
@@ -41,6 +44,7 @@ type job struct {
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
 	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, epochs: map[string]*time.Time{}}
+	j.commands, j.copies, j.fetches = graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs)
 	if o.File == nil {
 		return nil, errors.New("no build file is given: Options.File is nil")
 	}

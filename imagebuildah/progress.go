@@ -47,12 +47,12 @@ func (st *stage) event(e Event) {
 	st.b.event(e)
 }
 
-// begin tells of a step that begins, and returns what tells of its end.
-func (st *stage) begin(s *step) func() {
+// begin tells of a step that begins, and sets what tells of its end.
+func (st *stage) begin(s *step) {
 	e := Event{Step: s.number, Steps: len(st.def.Commands) + 1, Text: s.text, Kind: "step"}
 	st.event(e)
 	start := st.b.usage()
-	return func() {
+	s.end = func() {
 		st.used(start)
 		e.Kind, e.Seconds = "done", st.b.s.Now().Sub(start.at).Seconds()
 		if l := s.layer; l != nil {

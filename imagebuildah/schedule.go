@@ -6,7 +6,10 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/imagebuildah/plan"
 	"github.com/slipway-build/slipway/internal/graph"
 )
 
@@ -16,13 +19,17 @@ type node struct {
 	stage int
 }
 
-// nodes lists the stages that are needed, platform by platform, and for each those that it has to wait for.
+// nodes lists the stages that are needed, platform by platform, and for each those that must be there before it begins.
 func (j *job) nodes() (list []node, needs [][]int, err error) {
 	first := map[string]int{} // the node of a meaning
 	for _, b := range j.builds {
 		start := len(list)
+		before := b.plan.Before // the others are waited for where they are used
+		if j.o.Jobs == 1 || j.several() {
+			before = b.plan.Needs // one after the other; or what a stage means is compared once all that it uses is known
+		}
 		for _, i := range b.needed {
-			stages, err := b.plan.Needs(i, b.sources)
+			stages, err := before(i, b.sources)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -36,16 +43,18 @@ func (j *job) nodes() (list []node, needs [][]int, err error) {
 			} else {
 				first[meaning] = len(list)
 			}
+			b.making[i] = newMaking()
 			list, needs = append(list, node{b, i}), append(needs, wait)
 		}
 	}
 	return list, needs, nil
 }
 
-// stages builds the stages that are needed, of all platforms, those that do not need each other side by side.
+// stages builds the stages that are needed, of all platforms. Each begins as soon as what it stands on is there, and waits for other
+// stages where an instruction uses them; what it executes on the way takes its turn (see place).
 func (j *job) stages(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	pulls := graph.NewPool(j.o.Jobs)
+	var pulls sync.WaitGroup
 	defer pulls.Wait()
 	defer cancel()
 	nodes, needs, err := j.nodes()
@@ -53,8 +62,9 @@ func (j *job) stages(ctx context.Context) error {
 		return err
 	}
 	j.console = &console{}
+	defer j.console.discard()
 	for _, n := range nodes {
-		if err := n.b.prefetch(ctx, n.stage, pulls); err != nil {
+		if err := n.b.prefetch(ctx, n.stage, &pulls); err != nil {
 			return err
 		}
 		j.console.add(n.b.o.Out, n.b.o.Err)
@@ -62,10 +72,13 @@ func (j *job) stages(ctx context.Context) error {
 	for _, b := range j.builds {
 		j.console.add(b.o.Out, b.o.Err) // for what is printed when all stages are there
 	}
-	return graph.Run(ctx, needs, j.o.Jobs, func(ctx context.Context, n int) error {
-		defer context.AfterFunc(ctx, j.console.stop)()
-		out := j.console.list[n]
-		if err := nodes[n].b.ensure(ctx, nodes[n].stage, out); err != nil {
+	atOnce := len(nodes)
+	if j.o.Jobs == 1 {
+		atOnce = 1
+	}
+	return graph.Run(ctx, needs, atOnce, func(ctx context.Context, n int) error {
+		out, b, i := j.console.list[n], nodes[n].b, nodes[n].stage
+		if err := b.produce(ctx, i, b.making[i], out); err != nil {
 			if !errors.Is(err, context.Canceled) {
 				out.fail()
 			}
@@ -78,7 +91,7 @@ func (j *job) stages(ctx context.Context) error {
 
 // prefetch pulls the base of a stage while others are built, unless one thing is to be done at a time. The stage gets the error when it
 // asks for the image.
-func (b *build) prefetch(ctx context.Context, i int, pulls *graph.Pool) error {
+func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) error {
 	if _, files := b.baseFiles(i); files {
 		return nil
 	}
@@ -91,38 +104,94 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *graph.Pool) error {
 		return err
 	}
 	if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch && b.o.Jobs != 1 {
-		pulls.Go(ctx, func() { _, _ = b.pull(ctx, name, o) })
+		pulls.Go(func() { _, _ = b.pull(ctx, name, o) })
 	}
 	return nil
 }
 
-// making is a stage that is being built, or was.
+// making is a stage that is being built, or was, or will be.
 type making struct {
-	part *part // where it prints
-	end  chan struct{}
-	err  error
+	end chan struct{} // closed when it is there, or has failed
+	err error
 }
 
-// ensure builds a stage unless it is there, whoever asks first: the graph, or a stage whose base image has triggers that need it,
-// which nobody knows before that image is there. Stages only ever need earlier ones, so nobody waits in a circle.
+func newMaking() *making { return &making{end: make(chan struct{})} }
+
+// produce builds a stage.
+func (b *build) produce(ctx context.Context, i int, m *making, out *part) error {
+	defer close(m.end)
+	m.err = b.stage(ctx, i, out)
+	return m.err
+}
+
+// ensure waits for a stage. One that is not in the graph is built at once: it is needed by triggers of a base image, which nobody knew
+// before that image was there. Stages only ever need earlier ones, so nobody waits in a circle. Of a stage that fails its own builder
+// tells: those who wait are only cancelled.
 func (b *build) ensure(ctx context.Context, i int, out *part) error {
 	b.mu.Lock()
 	m := b.making[i]
-	first := m == nil
-	if first {
-		m = &making{part: out, end: make(chan struct{})}
+	mine := m == nil
+	if mine {
+		m = newMaking()
 		b.making[i] = m
 	}
 	b.mu.Unlock()
-	if first {
-		defer close(m.end)
-		m.err = b.stage(ctx, i, out)
-		return m.err
+	if mine {
+		return b.produce(ctx, i, m, out)
 	}
-	if err := m.part.await(ctx, m.end); err != nil {
-		return err
+	select {
+	case <-m.end:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return m.err
+	if m.err != nil {
+		return context.Canceled
+	}
+	return nil
+}
+
+// awaits tells whether an instruction uses a stage that is not there yet.
+func (st *stage) awaits(cmd instructions.Command) bool {
+	refs := plan.Refs(cmd)
+	if _, run := cmd.(*plan.Run); run {
+		for _, m := range st.b.o.Mounts {
+			refs = append(refs, plan.Ref{Name: m.From})
+		}
+	}
+	for _, r := range refs {
+		if name, err := st.scope.Expand(r.Name); err == nil {
+			r.Name = name
+		}
+		if k, ok, err := st.b.plan.Find(r, st.def.Index); ok && err == nil && !st.b.made(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// made tells whether a stage has been built.
+func (b *build) made(i int) bool {
+	b.mu.Lock()
+	m := b.making[i]
+	b.mu.Unlock()
+	if m == nil {
+		return false
+	}
+	select {
+	case <-m.end:
+		return true
+	default:
+		return false
+	}
+}
+
+// place waits until a step may be executed: as many commands at a time as there are jobs, and besides them as many other steps, which are
+// short. Of those who wait the stage that comes first in the file is first.
+func (st *stage) place(ctx context.Context, s *step) (leave func(), err error) {
+	if s.in != nil && s.in.Kind == "RUN" {
+		return st.b.commands.Take(ctx, st.part.pos)
+	}
+	return st.b.copies.Take(ctx, st.part.pos)
 }
 
 // pulling is an image on its way, or there.
@@ -144,6 +213,11 @@ func (j *job) pull(ctx context.Context, name string, o builder.PullOptions) (*bu
 	}
 	j.mu.Unlock()
 	p.once.Do(func() {
+		var leave func()
+		if leave, p.err = j.fetches.Take(ctx, 0); p.err != nil {
+			return
+		}
+		defer leave()
 		var ref string
 		if name, p.err = j.o.Policy.apply(name); p.err != nil {
 			return

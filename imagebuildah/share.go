@@ -16,20 +16,19 @@ import (
 type sharing struct {
 	done  chan struct{}
 	owner *build
-	part  *part  // where it prints
 	st    *stage // nil if it failed
 	err   error
 }
 
 // share returns the stage that another platform's build makes or has made of the same meaning. If there is none, the
-// caller makes it, printing to out, and calls made.
-func (b *build) share(meaning string, out *part) (have *sharing, made func(*stage, error)) {
+// caller makes it and calls made.
+func (b *build) share(meaning string) (have *sharing, made func(*stage, error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if have := b.shared[meaning]; have != nil {
 		return have, nil
 	}
-	mine := &sharing{done: make(chan struct{}), owner: b, part: out}
+	mine := &sharing{done: make(chan struct{}), owner: b}
 	b.shared[meaning] = mine
 	return nil, func(st *stage, err error) {
 		mine.st, mine.err = st, err
@@ -40,10 +39,12 @@ func (b *build) share(meaning string, out *part) (have *sharing, made func(*stag
 // wait returns the stage when it is built. Stages only wait for those of lower or equal index, whose builders wait for
 // lower ones only: there is no circle.
 func (s *sharing) wait(ctx context.Context) (*stage, error) {
-	if err := s.part.await(ctx, s.done); err != nil {
-		return nil, err
+	select {
+	case <-s.done:
+		return s.st, s.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	return s.st, s.err
 }
 
 // meaning says what of a stage depends on the platform that is built for: two stages of the same place in the file and the same meaning
@@ -135,7 +136,7 @@ func (st *stage) share(ctx context.Context) (made func(*stage, error), err error
 	if st.meaning, err = st.found(); err != nil {
 		return nil, err
 	}
-	have, made := st.b.share(st.meaning, st.part)
+	have, made := st.b.share(st.meaning)
 	if have != nil {
 		if st.b.done[st.def.Index], err = have.wait(ctx); err == nil {
 			st.printf("--> Built for %s\n", have.owner.platform())

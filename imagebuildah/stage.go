@@ -28,19 +28,22 @@ type stage struct {
 	scope   expand.Scope           // what words are expanded with and RUN gets
 	fired   []instructions.Command // ONBUILD of the base
 	top     string                 // layer
-	cmdSet  bool
-	touched bool // an instruction has been executed
-	newFrom int  // the first history entry of this build
-	own     int  // the first history entry of this stage
-	work    *builder.Workspace
-	part    *part // where it prints
-	queue   []queued
-	keyed   []builder.RemoteStep // results that bear keys, for remote caches
-	caches  []builder.CacheMount // used by what was executed, for remote caches too
-	current *step                // the one being resolved
-	meaning string               // what decides the result, where several platforms are built for
-	saved   string               // the ID of the image that keeps it
-	loose   bool                 // files changed while they were copied: what stands on them bears no key either
+	// chain is the key of the last step, empty where only the layer says what the next one stands on; executed is the first step since
+	// then that was not found.
+	chain, executed string
+	cmdSet          bool
+	touched         bool // an instruction has been executed
+	newFrom         int  // the first history entry of this build
+	own             int  // the first history entry of this stage
+	work            *builder.Workspace
+	part            *part // where it prints
+	queue           []queued
+	keyed           []builder.RemoteStep // results that bear keys, for remote caches
+	caches          []builder.CacheMount // used by what was executed, for remote caches too
+	current         *step                // the one being resolved
+	meaning         string               // what decides the result, where several platforms are built for
+	saved           string               // the ID of the image that keeps it
+	loose           bool                 // files changed while they were copied: what stands on them bears no key either
 }
 
 // stage builds one stage, which prints to out: it resolves instructions, looks for the results from the end, and does the rest.

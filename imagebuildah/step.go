@@ -39,6 +39,7 @@ type step struct {
 	link, alone bool
 	// changed says that what was copied is not what the key was made of: the result must not bear it (decisions.md §2.3).
 	changed bool
+	end     func() // tells of its end, set when it begins
 }
 
 // layerStep notes what the instruction at hand does to files. An empty input is never looked up.
@@ -50,11 +51,14 @@ func (st *stage) layerStep(_ context.Context, in *cache.Input, by string, do fun
 }
 
 // resolve gives the meaning of the stage's next instructions: up to its end, or to one whose result cannot be known, which
-// is the last one then.
+// is the last one then, or to one that uses a stage which is still being built: what comes before need not wait for it.
 func (st *stage) resolve(ctx context.Context) ([]*step, error) {
 	var steps []*step
 	for len(st.queue) > 0 {
 		q := st.queue[0]
+		if len(steps) > 0 && st.awaits(q.cmd) {
+			break
+		}
 		st.queue = st.queue[1:]
 		st.current = &step{label: q.label, text: text(q.cmd), where: q.where, number: q.n}
 		if err := st.execute(ctx, q.cmd, q.where); err != nil {
@@ -72,7 +76,10 @@ func (st *stage) resolve(ctx context.Context) ([]*step, error) {
 // so all are known before anything is done (decisions.md §2.1).
 func (st *stage) keys(steps []*step) {
 	o := st.b.o.Output
-	chain, bottom := "layer:"+st.top, st.top == ""
+	chain, bottom := st.chain, st.top == ""
+	if chain == "" {
+		chain, st.executed = "layer:"+st.top, ""
+	}
 	for _, s := range steps {
 		if s.in == nil {
 			continue
@@ -94,6 +101,10 @@ func (st *stage) keys(steps []*step) {
 			chain = s.key
 		}
 		bottom = false
+	}
+	st.chain = chain
+	if last := steps[len(steps)-1]; last.do != nil && last.in == nil {
+		st.chain = ""
 	}
 }
 
@@ -173,34 +184,36 @@ func (st *stage) expired(key string, l *builder.Layer) bool {
 
 // perform does what was not found, and says what happens.
 func (st *stage) perform(ctx context.Context, steps []*step) error {
-	for n, s := range steps {
+	for _, s := range steps {
 		if s.label != "" {
 			st.say("%s: %s", s.label, s.text)
 		}
-		end := st.begin(s)
 		if s.do != nil {
 			if err := ctx.Err(); err != nil {
 				return context.Cause(ctx)
 			}
-			if err := st.result(ctx, s, steps[:n]); err != nil {
+			if err := st.result(ctx, s); err != nil {
 				return st.b.plan.At(s.where, &StepError{s.text, err})
 			}
+		} else {
+			st.begin(s)
 		}
-		end()
+		s.end()
 	}
 	return nil
 }
 
 // result gets the result of one step: the layer that was found, or a new one.
-func (st *stage) result(ctx context.Context, s *step, before []*step) (err error) {
+func (st *stage) result(ctx context.Context, s *step) (err error) {
 	if st.b.o.NoLayers {
 		return st.single(ctx, s)
 	}
 	if err := st.linked(ctx, s); err != nil {
 		return err
 	}
-	st.explain(s, before)
+	st.explain(s)
 	if s.layer != nil {
+		st.begin(s)
 		if s.remote != "" {
 			st.printf("--> Cache pulled from remote %s:%s\n", s.remote, s.key)
 		} else {
@@ -214,7 +227,9 @@ func (st *stage) result(ctx context.Context, s *step, before []*step) (err error
 		if s.layer, err = st.make(ctx, s); err != nil {
 			return err
 		}
-		s.made = true
+		if s.made = true; st.executed == "" {
+			st.executed = s.text
+		}
 		st.printf("--> %s\n", s.layer.ID[:12])
 	}
 	st.top = s.layer.ID
@@ -254,7 +269,7 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.do(w); err != nil {
+	if err := st.do(ctx, s, w); err != nil {
 		return nil, st.abandon(ctx, w, err)
 	}
 	key := s.key
@@ -281,6 +296,17 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	return l, st.b.s.NoteStep(key, note)
 }
 
+// do makes the files of a step when it has a place.
+func (st *stage) do(ctx context.Context, s *step, w *builder.Workspace) error {
+	leave, err := st.place(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	st.begin(s)
+	return s.do(w)
+}
+
 func (st *stage) workspace(ctx context.Context, cfg *config.Image, top string) (*builder.Workspace, error) {
 	return st.b.s.NewWorkspace(ctx, top, cfg, builder.WorkspaceOptions{Sandbox: st.b.o.Box, Users: st.b.o.Users, Hostname: st.b.hostname()})
 }
@@ -297,7 +323,7 @@ func (st *stage) single(ctx context.Context, s *step) error {
 	if err := st.work.Configure(is(s.cfg)); err != nil {
 		return err
 	}
-	if err := s.do(st.work); err != nil {
+	if err := st.do(ctx, s, st.work); err != nil {
 		w := st.work
 		st.work = nil
 		return st.abandon(ctx, w, err)
@@ -306,7 +332,7 @@ func (st *stage) single(ctx context.Context, s *step) error {
 }
 
 // explain says whether a step was found, and of one that was not which input is another than it was (--explain-cache).
-func (st *stage) explain(s *step, before []*step) {
+func (st *stage) explain(s *step) {
 	if !st.b.o.ExplainCache {
 		return
 	}
@@ -314,11 +340,11 @@ func (st *stage) explain(s *step, before []*step) {
 	case s.layer != nil:
 		st.printf("--> cache hit %s, made %s\n", s.key[:12], st.b.s.StepMade(s.key, s.layer).UTC().Format(time.RFC3339))
 	default:
-		st.printf("--> cache miss %s\n", st.reason(s, before))
+		st.printf("--> cache miss %s\n", st.reason(s))
 	}
 }
 
-func (st *stage) reason(s *step, before []*step) string {
+func (st *stage) reason(s *step) string {
 	switch {
 	case s.in == nil:
 		return "its result can not be known beforehand"
@@ -330,10 +356,8 @@ func (st *stage) reason(s *step, before []*step) string {
 	if l, err := st.b.s.Layer(s.key); err == nil && st.expired(s.key, l) {
 		return s.key[:12] + ": older than --cache-ttl"
 	}
-	for _, b := range before {
-		if b.do != nil && b.made && !s.alone {
-			return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], b.text)
-		}
+	if st.executed != "" && !s.alone {
+		return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], st.executed)
 	}
 	var have []cache.Input
 	for _, blob := range st.b.s.StepNotes() {

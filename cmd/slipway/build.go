@@ -103,7 +103,7 @@ func (f *buildFlags) inputFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.o.NoCacheFilter, "no-cache-filter", nil, "execute every step of these `stages`")
 	fs.StringVar(&f.ttl, "cache-ttl", "", "use no cached step older than this `duration`; 0 is --no-cache")
 	fs.BoolVar(&f.o.ExplainCache, "explain-cache", false, "say of each step whether it was cached, and if not why")
-	fs.IntVar(&f.o.Jobs, "jobs", 0, "build at most `n` stages at once; 0 is the number of CPUs")
+	fs.IntVar(&f.o.Jobs, "jobs", 0, "run at most `n` commands at once, of stages side by side; 1 builds one stage after the other, 0 is the number of CPUs")
 	fs.StringArrayVar(&f.o.CacheFrom, "cache-from", nil, "look steps up in a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,src=DIR; with ,mounts=true also what cache mounts hold")
 	fs.StringArrayVar(&f.o.CacheTo, "cache-to", nil, "give the steps to a remote cache: `REPOSITORY`, type=registry,ref=REPOSITORY, type=local,dest=DIR; with ,mounts=true also what cache mounts hold")
 	fs.StringArrayVar(&f.argFiles, "build-arg-file", nil, "`file` with a build argument K=V a line")

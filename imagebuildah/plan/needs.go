@@ -114,6 +114,27 @@ func (p *Plan) Needed(target int, sources func(int) (Sources, error)) ([]int, er
 
 // Needs are the stages that a stage needs directly.
 func (p *Plan) Needs(i int, sources func(int) (Sources, error)) (list []int, err error) {
+	if list, err = p.Before(i, sources); err != nil {
+		return nil, err
+	}
+	from, err := sources(i)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range from.Refs {
+		k, ok, err := p.Find(r, i)
+		if err != nil {
+			return nil, p.At(p.Stages[i].Location, err)
+		}
+		if ok {
+			list = append(list, k)
+		}
+	}
+	return list, nil
+}
+
+// Before are those of them that a stage cannot begin without: what it stands on, and what FROM --after names.
+func (p *Plan) Before(i int, sources func(int) (Sources, error)) (list []int, err error) {
 	from, err := sources(i)
 	if err != nil {
 		return nil, err
@@ -127,15 +148,6 @@ func (p *Plan) Needs(i int, sources func(int) (Sources, error)) (list []int, err
 			return nil, p.At(p.Stages[i].Location, err)
 		}
 		list = append(list, k)
-	}
-	for _, r := range from.Refs {
-		k, ok, err := p.Find(r, i)
-		if err != nil {
-			return nil, p.At(p.Stages[i].Location, err)
-		}
-		if ok {
-			list = append(list, k)
-		}
 	}
 	return list, nil
 }
