@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/docker"
@@ -22,6 +23,8 @@ import (
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
+
+	"github.com/slipway-build/slipway/builder/internal/manifest"
 )
 
 // Scratch is the name of the empty base.
@@ -95,8 +98,11 @@ func parseTransport(text string) (types.ImageReference, error) {
 		}
 		return nil, malformed(text, err)
 	}
-	if word == ociarchive.Transport.Name() {
-		ref = ociArchive{ref}
+	switch word {
+	case ociarchive.Transport.Name():
+		return ociArchive{ref}, nil
+	case layout.Transport.Name():
+		return ociLayout{ref}, nil
 	}
 	return ref, nil
 }
@@ -320,19 +326,70 @@ func exists(ref types.ImageReference) error {
 	case layout.Transport.Name():
 		return plainFile(filepath.Join(localPath(ref), "index.json"))
 	case directory.Transport.Name():
-		return plainFile(filepath.Join(localPath(ref), "manifest.json"))
+		return errors.Join(plainFiles(localPath(ref)), plainFile(filepath.Join(localPath(ref), "manifest.json")))
 	case sif.Transport.Name():
 		return sifTools()
 	}
 	return nil
 }
 
-// plainFile refuses what is there and no regular file: who opens a pipe waits for ever.
-func plainFile(name string) error {
-	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", name)
+// plainFiles refuses a directory of an image in which anything but regular files could be read: who opens a pipe waits for ever.
+func plainFiles(dir string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil //nolint:nilerr // whoever reads the image says what is wrong
+	}
+	for _, e := range list {
+		if e.Type().IsRegular() || e.IsDir() {
+			continue
+		}
+		f, err := openPlain(filepath.Join(dir, e.Name()))
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
+}
+
+// plainFile refuses a description of images that is there and no regular file, or larger than any is.
+func plainFile(name string) error {
+	f, err := openPlain(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size() > manifest.MaxIndex {
+		err = fmt.Errorf("%s has %d bytes, at most %d are read", name, st.Size(), manifest.MaxIndex)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// openPlain opens a regular file. It waits for nobody who would write to a pipe, and opens no device.
+func openPlain(name string) (*os.File, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be another file by now
+	if err != nil {
+		return nil, err
+	}
+	if st, err = f.Stat(); err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // sifTools looks for the programs that the library unpacks SIF files with.

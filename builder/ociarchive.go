@@ -20,6 +20,11 @@ import (
 // has on the way, and write anywhere.
 type ociArchive struct{ types.ImageReference }
 
+// StringWithinTransport is what the user wrote: the library adds a colon to what has no name.
+func (a ociArchive) StringWithinTransport() string {
+	return strings.TrimSuffix(a.ImageReference.StringWithinTransport(), ":")
+}
+
 // NewImage opens the image for a look at its configuration.
 func (a ociArchive) NewImage(ctx context.Context, sys *types.SystemContext) (types.ImageCloser, error) {
 	src, err := a.NewImageSource(ctx, sys)
@@ -59,7 +64,7 @@ func (a ociArchive) open(ctx context.Context, sys *types.SystemContext, dir stri
 	if err != nil {
 		return nil, err
 	}
-	src, err := ref.NewImageSource(ctx, sys)
+	src, err := ociLayout{ref}.NewImageSource(ctx, sys)
 	if errors.As(err, &layout.ImageNotFoundError{}) {
 		return nil, fmt.Errorf("no descriptor found for reference %q", which)
 	}

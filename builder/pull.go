@@ -164,7 +164,7 @@ func (s *Store) fetch(ctx context.Context, src types.ImageReference, o PullOptio
 // name; otherwise the image is known by its ID (exact.md §6.7).
 func (s *Store) fetchFile(ctx context.Context, src types.ImageReference, o PullOptions) (*Image, error) {
 	if err := exists(src); err != nil {
-		return nil, fmt.Errorf("reading image %s: %w", strings.TrimSuffix(transports.ImageName(src), ":"), err)
+		return nil, fmt.Errorf("reading image %s: %w", transports.ImageName(src), err)
 	}
 	sys, err := s.system(o.Registry, o.Platform)
 	if err != nil {
@@ -197,7 +197,11 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 	case "docker-archive":
 		return nameInDockerArchive(src, sys)
 	case "oci":
-		if d, err := layout.LoadManifestDescriptor(src); err == nil {
+		inner := src
+		if l, ok := src.(ociLayout); ok {
+			inner = l.ImageReference
+		}
+		if d, err := layout.LoadManifestDescriptor(inner); err == nil {
 			name = d.Annotations["org.opencontainers.image.ref.name"]
 		}
 	case "oci-archive":
@@ -283,13 +287,13 @@ func nameInArchive(file string) string {
 func configID(ctx context.Context, src types.ImageReference, sys *types.SystemContext) (string, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {
-		return "", fmt.Errorf("reading image %s: %w", strings.TrimSuffix(transports.ImageName(src), ":"), err)
+		return "", fmt.Errorf("reading image %s: %w", transports.ImageName(src), err)
 	}
 	defer img.Close()
 	d := img.ConfigInfo().Digest
 	if d == "" {
 		return "", fmt.Errorf("reading image %s: an image of Docker's first format (v2s1) has no configuration, so no ID: only one with a name, as in a registry, can be pulled",
-			strings.TrimSuffix(transports.ImageName(src), ":"))
+			transports.ImageName(src))
 	}
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("reading image %s: configuration %w", src.StringWithinTransport(), err)

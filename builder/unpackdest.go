@@ -109,6 +109,9 @@ func (d *unpackDest) sees(raw []byte) error {
 	var order []digest.Digest
 	sizes := map[digest.Digest]int64{}
 	for _, l := range m.LayerInfos() {
+		if l.Size < 0 && kind != manifest.DockerV2Schema1MediaType && kind != manifest.DockerV2Schema1SignedMediaType {
+			return fmt.Errorf("the manifest says that layer %s has %d bytes", l.Digest, l.Size) // -1 would be as many as come
+		}
 		if !l.EmptyLayer {
 			order = append(order, l.Digest)
 			sizes[l.Digest] = l.Size

@@ -116,12 +116,14 @@ func TestHostileRegistry(t *testing.T) {
 
 	well.put(t, r, "good")
 	well.put(t, r, "endless")
-	refused := map[string]string{"many": "the image has 501 layers, and storage mounts at most 500", "huge": "exceed", "size": "size", "diff": "DiffID", "last": "igest", "fewer": "configuration tells of 2", "nested": "", "listed": "", "list": ""}
+	refused := map[string]string{"many": "the image has 501 layers, and storage mounts at most 500", "huge": "exceed", "size": "size", "negative": "has -1 bytes", "diff": "DiffID", "last": "igest", "fewer": "configuration tells of 2", "nested": "", "listed": "", "list": ""}
 	c := well
 	c.edit = func(m map[string]any) { m["annotations"] = map[string]string{"a": strings.Repeat("x", 5<<20)} }
 	c.put(t, r, "huge")
 	c.edit = func(m map[string]any) { m["layers"].([]any)[1].(map[string]any)["size"] = len(other) - 1 }
 	c.put(t, r, "size")
+	c.edit = func(m map[string]any) { m["layers"].([]any)[1].(map[string]any)["size"] = -1 }
+	c.put(t, r, "negative")
 	c.edit = func(m map[string]any) { m["layers"] = m["layers"].([]any)[:1] }
 	c.put(t, r, "fewer")
 	c.edit = nil
