@@ -190,7 +190,9 @@ func Build(ctx context.Context, s *builder.Store, o Options) (res *Result, err e
 			err = s.LimitCache(ctx, *o.CacheLimit)
 		}
 	}()
-	j.openers(ctx, o)
+	if err := j.openers(ctx, o); err != nil {
+		return nil, err
+	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	return j.run(ctx)
 }

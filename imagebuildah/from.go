@@ -37,7 +37,7 @@ func (st *stage) from(ctx context.Context) error {
 		shown += " AS " + st.def.Name
 	}
 	st.say("STEP 1/%d: %s", len(st.def.Commands)+1, shown)
-	if k, ok := b.plan.Stage(name, st.def.Index); ok {
+	if k, ok := b.baseStage(st.def.Index); ok {
 		if err := b.ensure(ctx, k, st.part); err != nil {
 			return err
 		}
@@ -88,6 +88,15 @@ func (b *build) baseText(i int) (string, error) {
 		name = b.o.From
 	}
 	return name, nil
+}
+
+// baseStage is the stage that a stage begins with, if it is one and --build-context gives nothing in its place.
+func (b *build) baseStage(i int) (int, bool) {
+	name, err := b.baseText(i)
+	if err != nil {
+		return 0, false
+	}
+	return b.plan.Stage(name, i)
 }
 
 // baseName is the image of a stage's FROM, or the one that --build-context gives in its place.
@@ -185,8 +194,12 @@ func (b *build) basePull(i int) (builder.PullOptions, error) {
 }
 
 // reference is where the image that a Dockerfile names is. Archives and layouts are files of the context, whether their paths
-// begin with a slash or not (exact.md §4.1.2). Links in a layout are refused: they could lead out of the context.
+// begin with a slash or not (exact.md §4.1.2). Links in a layout are refused: they could lead out of the context. Layouts that
+// --build-context names are the caller's own.
 func (j *job) reference(name string) (string, error) {
+	if slices.Contains(j.layouts, name) {
+		return name, nil
+	}
 	transport, rest, _ := strings.Cut(name, ":")
 	if !slices.Contains([]string{"oci", "oci-archive", "docker-archive", "dir"}, transport) || rest == "" {
 		return name, nil

@@ -3,12 +3,14 @@ package imagebuildah
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -218,6 +220,9 @@ func contextName(name string) string {
 	return strings.TrimSuffix(name, ":latest") + platform
 }
 
+// ociLayout begins the value of a context that is an image in a layout.
+const ociLayout = "oci-layout://"
+
 // imageContext returns the image that a context stands for.
 func imageContext(value string) (string, bool) {
 	for _, scheme := range []string{"docker-image://", "container-image://", "docker://"} {
@@ -225,7 +230,7 @@ func imageContext(value string) (string, bool) {
 			return ref, true
 		}
 	}
-	if rest, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+	if rest, ok := strings.CutPrefix(value, ociLayout); ok {
 		return "oci:" + rest, true
 	}
 	return "", false
@@ -239,8 +244,13 @@ func (b *build) replaced(name string) (named, bool) {
 	if n, ok := b.contexts[contextName(name)+"::"+b.platform().String()]; ok {
 		return n, true
 	}
-	n, ok := b.contexts[contextName(name)]
-	return n, ok
+	if n, ok := b.contexts[contextName(name)]; ok {
+		return n, true
+	}
+	if k, err := strconv.Atoi(name); err == nil && k >= 0 && k < len(b.plan.Stages) && b.plan.Stages[k].Name != "" {
+		return b.replaced(b.plan.Stages[k].Name) // a stage's number means what its name does
+	}
+	return named{}, false
 }
 
 // contextTree is the files of a context that is no image. Directories honour their own ignore file.
@@ -275,9 +285,17 @@ func (b *build) contextTree(n named) (tree, error) {
 }
 
 // openers prepares the contexts of --build-context: each is opened once, by the stage that needs it first.
-func (j *job) openers(ctx context.Context, o Options) {
+func (j *job) openers(ctx context.Context, o Options) error {
 	j.contexts = map[string]named{}
 	for name, value := range o.Contexts {
+		if rest, ok := strings.CutPrefix(value, ociLayout); ok {
+			place, err := layout(rest)
+			if err != nil {
+				return fmt.Errorf("--build-context %s: %w", name, err)
+			}
+			value = ociLayout + place
+			j.layouts = append(j.layouts, "oci:"+place)
+		}
 		j.contexts[contextName(name)] = named{value, sync.OnceValues(func() (*Context, error) {
 			c, err := OpenContext(ctx, j.s, value, o.Fetch)
 			if err != nil {
@@ -289,6 +307,38 @@ func (j *job) openers(ctx context.Context, o Options) {
 			return c, nil
 		})}
 	}
+	return nil
+}
+
+// layout is where the image of "PATH", "PATH:TAG" or "PATH@DIGEST" is, as the transport of layouts has it: that knows no digests, but the
+// number of an image in the index.
+func layout(text string) (string, error) {
+	name, digest, byDigest := strings.Cut(text, "@")
+	name, tag, tagged := strings.Cut(name, ":")
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	blob, err := os.ReadFile(filepath.Join(name, "index.json"))
+	if err != nil {
+		return "", fmt.Errorf("no OCI layout: %w", err)
+	}
+	if !byDigest {
+		if tagged {
+			name += ":" + tag
+		}
+		return name, nil
+	}
+	var index struct{ Manifests []struct{ Digest string } }
+	if err := json.Unmarshal(blob, &index); err != nil {
+		return "", fmt.Errorf("%s/index.json: %w", name, err)
+	}
+	for n, m := range index.Manifests {
+		if m.Digest == digest {
+			return fmt.Sprintf("%s:@%d", name, n), nil
+		}
+	}
+	return "", fmt.Errorf("the index of the layout %s has no image %s", name, digest)
 }
 
 // close removes what was fetched for the build.

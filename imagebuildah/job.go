@@ -29,6 +29,7 @@ type job struct {
 	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
 	contexts map[string]named
 	closers  []func() error
+	layouts  []string // images of contexts that are in layouts of this machine
 	// remotes are the caches of CacheFrom, read when the first step is missing.
 	remotes     []*builder.RemoteCache
 	remotesOnce sync.Once

@@ -22,7 +22,9 @@ func AllPlatforms(ctx context.Context, s *builder.Store, o Options) ([]builder.P
 		return nil, fmt.Errorf("opening build context: %w", err)
 	}
 	defer j.context.Close()
-	j.openers(ctx, o)
+	if err := j.openers(ctx, o); err != nil {
+		return nil, err
+	}
 	b := j.builds[0]
 	if err := b.prepare(ctx); err != nil {
 		return nil, err
@@ -73,7 +75,7 @@ func (b *build) bases() (free, bound []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, stage := b.plan.Stage(name, i); stage || name == builder.Scratch {
+		if _, stage := b.baseStage(i); stage || name == builder.Scratch {
 			continue
 		}
 		if b.plan.Stages[i].Platform != "" {

@@ -103,7 +103,7 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) erro
 	if err != nil {
 		return err
 	}
-	if _, stage := b.plan.Stage(name, i); !stage && name != builder.Scratch && b.o.Jobs != 1 {
+	if _, stage := b.baseStage(i); !stage && name != builder.Scratch && b.o.Jobs != 1 {
 		pulls.Go(func() { _, _ = b.pull(ctx, name, o) })
 	}
 	return nil

@@ -63,7 +63,7 @@ func (b *build) sources(i int) (plan.Sources, error) {
 // foresee finds out what a stage is made from; the scope of the stage that it begins with is known by then.
 func (b *build) foresee(i int) (f foreseen, err error) {
 	st := b.plan.Stages[i]
-	if f.Base, err = b.baseName(i); err != nil {
+	if f.Base, err = b.baseText(i); err != nil {
 		return f, err
 	}
 	if f.After, err = b.global.Expand(st.After); err != nil {

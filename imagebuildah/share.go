@@ -54,16 +54,20 @@ func (b *build) meaning(i int, stages func(int) string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	base, err := b.baseName(i)
+	if err != nil {
+		return "", err
+	}
 	platform := b.platform().String()
-	parts := []any{i, from.Base, b.plan.Stages[i].Name}
-	if k, ok := b.plan.Stage(from.Base, i); ok {
+	parts := []any{i, base, b.plan.Stages[i].Name}
+	if k, ok := b.baseStage(i); ok {
 		parts = append(parts, stages(k))
 	} else {
 		o, err := b.basePull(i)
 		if err != nil {
 			return "", err
 		}
-		if _, files := b.baseFiles(i); files || from.Base == builder.Scratch { // takes no platform from FROM
+		if _, files := b.baseFiles(i); files || base == builder.Scratch { // takes no platform from FROM
 			o.Platform = b.o.Pull.Platform
 		}
 		parts = append(parts, o.Platform.OrHost().String())

@@ -283,7 +283,7 @@ func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 		if !image {
 			return st.b.contextTree(n)
 		}
-		from = ref
+		return st.imageTree(ctx, flag, ref)
 	}
 	k, ok, err := st.b.plan.Find(plan.Ref{Name: from}, st.def.Index)
 	if err != nil {
@@ -295,6 +295,14 @@ func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 		}
 		top := st.b.done[k].top
 		return tree{sealed: true, layer: top, open: func() (*rootfs.Root, func() error, error) { return s.OpenLayer(ctx, top) }}, nil
+	}
+	return st.imageTree(ctx, flag, from)
+}
+
+// imageTree is an image's files; scratch has none.
+func (st *stage) imageTree(ctx context.Context, flag, from string) (tree, error) {
+	if from == builder.Scratch {
+		return tree{sealed: true, open: func() (*rootfs.Root, func() error, error) { return st.b.s.OpenLayer(ctx, "") }}, nil
 	}
 	img, err := st.b.pull(ctx, from, st.b.o.Pull)
 	if err != nil {

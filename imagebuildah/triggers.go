@@ -29,7 +29,9 @@ func Trigger(ctx context.Context, s *builder.Store, c *builder.Container, o Opti
 		return fmt.Errorf("opening build context: %w", err)
 	}
 	defer j.context.Close()
-	j.openers(ctx, o)
+	if err := j.openers(ctx, o); err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	b := j.builds[0]
 	if err := b.globals(); err != nil {
