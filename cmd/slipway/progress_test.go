@@ -25,6 +25,7 @@ func TestTTY(t *testing.T) {
 	y.see(imagebuildah.Event{Kind: "step", Step: 3, Steps: 3, Stages: 1, Text: "RUN second"})
 	y.see(imagebuildah.Event{Kind: "output", Stream: 1, Text: "one\ntw"})
 	y.see(imagebuildah.Event{Kind: "output", Stream: 1, Text: "o\n"})
+	y.see(imagebuildah.Event{Kind: "step", Stage: 1, Step: 3, Steps: 3, Stages: 2, Text: "RUN silent"})
 	y.end(true)
 	for _, want := range []string{"[1/3] FROM x", "[2/3] RUN first", "2.048kB 1.5s\n", "[3/3] RUN second\n  | one\n  | two\n"} {
 		if !strings.Contains(out.String(), want) {

@@ -118,7 +118,7 @@ func (t *tty) line(text, right string) string {
 func (t *tty) draw(finished string) {
 	var b strings.Builder
 	if t.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", t.drawn)
+		fmt.Fprintf(&b, "\r\x1b[%dA\x1b[J", t.drawn) // what was typed is behind them
 	}
 	if finished != "" {
 		b.WriteString(finished + "\n")
@@ -161,7 +161,11 @@ func (t *tty) end(failed bool) {
 		return
 	}
 	for _, a := range running {
-		if lines := append(a.lines, a.partial); len(lines) > 1 || a.partial != "" {
+		lines := a.lines
+		if a.partial != "" {
+			lines = append(lines, a.partial)
+		}
+		if len(lines) > 0 {
 			fmt.Fprintf(t.to, "%s %s\n", label(a.step), cut(a.step.Text, t.width()-20))
 			for _, l := range lines[max(0, len(lines)-shownLines):] {
 				fmt.Fprintln(t.to, "  | "+cut(l, 4096))
