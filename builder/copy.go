@@ -89,7 +89,7 @@ func (w *Workspace) destination(dest string) string {
 func copierOptions(root *rootfs.Root, o CopyOptions) (copier.Options, error) {
 	co := copier.Options{
 		KeepOwner: o.KeepOwner, Top: o.Top, Chmod: o.Chmod, Excludes: o.Excludes, Parents: o.Parents, NoFollow: o.NoFollow,
-		Mtime: o.Mtime, AllowEmptyWildcard: o.AllowEmptyWildcard, NoWildcard: o.NoWildcard, Unpack: o.Unpack, Link: o.Link, NoDigest: o.NoDigest, Index: o.Index,
+		Mtime: o.Mtime, AllowEmptyWildcard: o.AllowEmptyWildcard, NoWildcard: o.NoWildcard, Unpack: o.Unpack, Link: o.Link, NoDigest: o.NoDigest, List: o.List, Index: o.Index,
 	}
 	if o.Chown != "" {
 		uid, gid, err := lookupOwner(root, o.Chown)

@@ -261,6 +261,8 @@ type CopyOptions struct {
 	Mtime *time.Time
 	// Index knows digests of files of a context from earlier builds; nil knows none.
 	Index *copier.Index `json:"-"`
+	// List lists the paths of the content (ContentDigest).
+	List bool `json:"-"`
 	// NoDigest makes no digest, where one is known: data is then copied by the kernel.
 	NoDigest bool
 }

@@ -269,7 +269,7 @@ func (s *Store) sweepNotes() error {
 		}
 	}
 	old := s.o.Now().Add(-30 * 24 * time.Hour)
-	for _, dir := range []string{"cache", "made", "facts", "times"} {
+	for _, dir := range []string{"cache", "listings", "made", "facts", "times"} {
 		base := filepath.Join(s.st.GraphRoot(), "slipway", dir)
 		entries, err := os.ReadDir(base)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -277,7 +277,8 @@ func (s *Store) sweepNotes() error {
 		}
 		for _, e := range entries {
 			info, err := e.Info()
-			if err != nil || known[e.Name()] || dir == "facts" && info.ModTime().After(old) {
+			name, _, _ := strings.Cut(e.Name(), ".")
+			if err != nil || known[name] || dir == "facts" && info.ModTime().After(old) {
 				continue
 			}
 			if err := os.Remove(filepath.Join(base, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -33,6 +34,21 @@ func (s *Store) noteFetched(key string, note []byte, made time.Time) error {
 	}
 	_ = os.Chtimes(s.notePath(key), s.o.Now(), made) // else it only looks younger
 	return nil
+}
+
+// NoteListing keeps the listing of a step's nth content (copier.Difference).
+func (s *Store) NoteListing(key string, n int, listing string) error {
+	dir, err := s.dir("listings")
+	if err != nil {
+		return err
+	}
+	return replaceFile(dir, fmt.Sprintf("%s.%d", key, n), []byte(listing))
+}
+
+// StepListing returns the listing of a step's nth content, empty where there is none.
+func (s *Store) StepListing(key string, n int) string {
+	text, _ := os.ReadFile(filepath.Join(s.st.GraphRoot(), "slipway", "listings", fmt.Sprintf("%s.%d", key, n)))
+	return string(text)
 }
 
 // StepNotes returns the notes that are there, those of the newest steps last.

@@ -25,7 +25,7 @@ func Extract(ctx context.Context, dst *rootfs.Root, dest string, r io.Reader, o 
 	if err != nil {
 		return Content{}, err
 	}
-	if err := c.extract(dest, r); err != nil {
+	if err := c.extract(dest, "", r); err != nil {
 		return Content{}, err
 	}
 	return c.content(nil, 1), nil
@@ -44,33 +44,35 @@ func (c *copying) unpack(from *rootfs.Dir, name, dest string) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
-	if err := c.extract(dest, f); err != nil {
+	if c.dst == nil { // nothing but its bytes counts, which the index may know
+		sum, err := c.indexedSum(f, info, c.buffer(0))
+		c.archived(name, sum)
+		c.seen(name, info)
+		return true, err
+	}
+	if err := c.extract(dest, name, f); err != nil {
 		return true, fmt.Errorf("%s: %w", name, err)
 	}
-	if c.dst != nil {
-		if info, err = f.Info(); err != nil { // as it is now: see Content.State
-			return true, err
-		}
+	if info, err = f.Info(); err != nil { // as it is now: see Content.State
+		return true, err
 	}
 	c.seen(name, info)
 	return true, nil
 }
 
 // extract unpacks r and puts the digest of its bytes as they came into the digest of the whole.
-func (c *copying) extract(dest string, r io.Reader) error {
+func (c *copying) extract(dest, name string, r io.Reader) error {
 	h, raw := sha256.New(), io.Reader(readerCtx{c.ctx, r})
 	if !c.o.NoDigest {
 		raw = io.TeeReader(raw, h)
 	}
-	if c.dst != nil {
-		if err := c.extractTo(dest, raw); err != nil {
-			return err
-		}
+	if err := c.extractTo(dest, raw); err != nil {
+		return err
 	}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, raw, c.buffer(0)); err != nil { // what follows the archive's end counts too
 		return err
 	}
-	c.archived(h.Sum(nil))
+	c.archived(name, h.Sum(nil))
 	return nil
 }
 

@@ -52,6 +52,8 @@ type Options struct {
 	Index *Index
 	// SkipDevice, if set, is told the names of devices that may not be made, and are left out.
 	SkipDevice func(name string)
+	// List gives Content.List.
+	List bool
 	// NoDigest skips the digest where it is known: data can then be copied by the kernel.
 	NoDigest bool
 }
@@ -67,6 +69,8 @@ type Content struct {
 	// State is made of inodes and times: Digest gives them as they were before a file was read, Copy as they were
 	// after. If the two are equal, nothing was touched from the one to the other.
 	State string
+	// List is for Difference: what of the content each path is.
+	List string
 }
 
 // Copy copies what patterns select below src to dest in dst. A dest with a trailing slash, or that is a
@@ -102,6 +106,7 @@ func run(ctx context.Context, dst *rootfs.Root, dest string, src *rootfs.Root, p
 		if slices.Contains(starts, i) {
 			clear(c.links) // links between sources become files of their own (dockerfile.md §6.4)
 		}
+		c.under = it.under()
 		if err := c.item(src, it, dest); err != nil {
 			return Content{}, err
 		}

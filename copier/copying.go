@@ -34,6 +34,9 @@ type copying struct {
 	bufs       [maxWorkers][]byte
 	creating   sync.Mutex  // held while files are made
 	top        rootfs.Info // the directory that a directory at hand is copied to
+	// under is what the names of the item at hand are below, for listing (Options.List).
+	under   string
+	listing []byte
 	// dirTimes are the directories made on the way, whose time is set at the end: what they have as a copy, or, with Link, the zero
 	// time for what is newest in them.
 	dirTimes map[string]time.Time

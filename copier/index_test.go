@@ -1,8 +1,10 @@
 package copier
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,6 +61,38 @@ func TestIndex(t *testing.T) {
 	}
 	if got := sum(OpenIndex(file)); got == plain || got != sum(nil) {
 		t.Errorf("a file with its old size and time was taken for the same")
+	}
+}
+
+// An archive that did not change is not read again either, and has the digest that it has without an index.
+func TestIndexArchive(t *testing.T) {
+	t.Parallel()
+	var tarred bytes.Buffer
+	w := tar.NewWriter(&tarred)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "f", Mode: 0o644}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	from, _ := tree(t, map[string]string{"a.tar": tarred.String()})
+	sum := func(x *Index) string {
+		t.Helper()
+		c, err := Digest(context.Background(), from, []string{"a.tar"}, Options{Index: x, Unpack: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Digest.String()
+	}
+	plain := sum(nil)
+	time.Sleep(settled + 100*time.Millisecond)
+	x := OpenIndex(filepath.Join(t.TempDir(), "index"))
+	if got := sum(x); got != plain || len(x.entries) != 1 {
+		t.Fatalf("%d entries, %s for %s", len(x.entries), got, plain)
+	}
+	for id, e := range x.entries {
+		e.sum[0] ^= 0xff
+		x.entries[id] = e
+	}
+	if got := sum(x); got == plain {
+		t.Error("the index was not asked")
 	}
 }
 

@@ -49,6 +49,7 @@ func (c *copying) add(rel string, info rootfs.Info, link string, attrs map[strin
 	for _, k := range keys {
 		b = text(text(b, k), string(attrs[k]))
 	}
+	c.list(rel, mode, b, sum)
 	c.scratch = text(b, string(sum))
 	c.sum.Write(c.scratch)
 }
@@ -76,15 +77,16 @@ func text(b []byte, s string) []byte {
 }
 
 // archived puts an unpacked archive into the digest, by its bytes.
-func (c *copying) archived(sum []byte) {
+func (c *copying) archived(name string, sum []byte) {
 	c.files++
 	if !c.o.NoDigest {
+		c.list(name, typeRegular, nil, sum)
 		c.sum.Write(text(text(nil, "archive"), string(sum)))
 	}
 }
 
 func (c *copying) content(items []item, patterns int) Content {
-	out := Content{Kind: "file:", Files: c.files, Bytes: c.bytes, State: hex.EncodeToString(c.state.Sum(nil))}
+	out := Content{Kind: "file:", Files: c.files, Bytes: c.bytes, State: hex.EncodeToString(c.state.Sum(nil)), List: string(c.listing)}
 	switch {
 	case patterns > 1 || len(items) > 1:
 		out.Kind = "multi:"

@@ -39,12 +39,13 @@ type job struct {
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
 	warned      map[string]bool
+	listings    map[string]string     // of content, by its text in keys
 	epochs      map[string]*time.Time // of what SOURCE_DATE_EPOCH named
 }
 
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
-	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, epochs: map[string]*time.Time{}}
+	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, listings: map[string]string{}, epochs: map[string]*time.Time{}}
 	j.commands, j.copies, j.fetches = graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs)
 	if o.File == nil {
 		return nil, errors.New("no build file is given: Options.File is nil")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
@@ -293,7 +292,7 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, st.b.s.NoteStep(key, note)
+	return l, errors.Join(st.b.s.NoteStep(key, note), st.noteListings(s))
 }
 
 // do makes the files of a step when it has a place.
@@ -329,44 +328,6 @@ func (st *stage) single(ctx context.Context, s *step) error {
 		return st.abandon(ctx, w, err)
 	}
 	return nil
-}
-
-// explain says whether a step was found, and of one that was not which input is another than it was (--explain-cache).
-func (st *stage) explain(s *step) {
-	if !st.b.o.ExplainCache {
-		return
-	}
-	switch {
-	case s.layer != nil:
-		st.printf("--> cache hit %s, made %s\n", s.key[:12], st.b.s.StepMade(s.key, s.layer).UTC().Format(time.RFC3339))
-	default:
-		st.printf("--> cache miss %s\n", st.reason(s))
-	}
-}
-
-func (st *stage) reason(s *step) string {
-	switch {
-	case s.in == nil:
-		return "its result can not be known beforehand"
-	case st.b.o.NoCache:
-		return s.key[:12] + ": --no-cache"
-	case st.filtered():
-		return s.key[:12] + ": --no-cache-filter names this stage"
-	}
-	if l, err := st.b.s.Layer(s.key); err == nil && st.expired(s.key, l) {
-		return s.key[:12] + ": older than --cache-ttl"
-	}
-	if st.executed != "" && !s.alone {
-		return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], st.executed)
-	}
-	var have []cache.Input
-	for _, blob := range st.b.s.StepNotes() {
-		var in cache.Input
-		if json.Unmarshal(blob, &in) == nil {
-			have = append(have, in)
-		}
-	}
-	return s.key[:12] + ": " + cache.Explain(*s.in, have)
 }
 
 // keep notes a step for the remote caches. What was executed though the caller could have had a cached result replaces that.

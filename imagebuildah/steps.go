@@ -433,10 +433,12 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 	if !from.sealed {
 		o.Index = st.b.index
 	}
+	o.List = !st.b.o.NoLayers
 	err = from.with(func(root *rootfs.Root) error {
 		c, err := builder.ContentDigest(ctx, root, paths, o)
 		if err == nil {
 			text, state = contentText(c), c.State
+			st.b.listed(text, c.List)
 		}
 		return err
 	})

@@ -21,8 +21,8 @@ func Text(note []byte) string {
 }
 
 // Explain says why no result was found for want: the first field that differs from the most similar input there was, later
-// ones first among equals.
-func Explain(want Input, have []Input) string {
+// ones first among equals. path, which may be nil, says in which path the nth content of two inputs differs, if that is known.
+func Explain(want Input, have []Input, path func(was, is Input, n int) string) string {
 	best, least := -1, 0
 	for n, in := range have {
 		if in.Kind != want.Kind {
@@ -42,8 +42,23 @@ func Explain(want Input, have []Input) string {
 	if fields[0] == "Parent" {
 		return "what it stands on is another"
 	}
+	if fields[0] == "Content" && path != nil {
+		if text := otherContent(want, have[best], path); text != "" {
+			return "content: " + text
+		}
+	}
 	from, to := values(have[best], want, fields[0])
 	return fmt.Sprintf("%s was %s, is %s", strings.ToLower(fields[0]), from, to)
+}
+
+// otherContent names the first path in which content differs.
+func otherContent(want, was Input, path func(was, is Input, n int) string) string {
+	for n := range min(len(want.Content), len(was.Content)) {
+		if want.Content[n] != was.Content[n] {
+			return path(was, want, n)
+		}
+	}
+	return ""
 }
 
 // distance is how unlike two inputs are: by what number of fields, and among equals of those by what number of elements.

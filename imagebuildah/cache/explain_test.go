@@ -83,8 +83,28 @@ func TestExplain(t *testing.T) {
 		"order":      {Input{Kind: "RUN", Args: []string{"a", "b"}}, []Input{{Kind: "RUN", Args: []string{"b", "a"}}}, `args was ["b" "a"], is ["a" "b"]`},
 		"most alike": {Input{Kind: "RUN", Parent: "q", Args: []string{"other"}}, []Input{far, base}, `env was ["X=1"]`},
 	} {
-		if got := Explain(c.want, c.have); !strings.Contains(got, c.says) {
+		if got := Explain(c.want, c.have, nil); !strings.Contains(got, c.says) {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// Of content the path is named that differs, where that is known.
+func TestExplainPath(t *testing.T) {
+	t.Parallel()
+	want, was := Input{Kind: "COPY", Content: []string{"dir:1", "file:2"}}, Input{Kind: "COPY", Content: []string{"dir:1", "file:3"}}
+	known := ""
+	path := func(a, b Input, n int) string {
+		if a.Key() != was.Key() || b.Key() != want.Key() || n != 1 {
+			t.Errorf("asked for %v, %v, %d", a, b, n)
+		}
+		return known
+	}
+	if got := Explain(want, []Input{was}, path); got != `content was ["file:3"], is ["file:2"]` {
+		t.Errorf("%q", got)
+	}
+	known = "x is new"
+	if got := Explain(want, []Input{was}, path); got != "content: x is new" {
+		t.Errorf("%q", got)
 	}
 }
