@@ -52,6 +52,9 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, er
 		return s.image(local), nil
 	}
 	if o.Policy == PullNever || strings.HasPrefix(ref, storagePrefix) || strings.HasPrefix(ref, "sha256:") || reference.IsFullIdentifier(ref) {
+		if why := s.unlike(ctx, local, o.Platform); why != "" {
+			return nil, fmt.Errorf("%s: %w: %s", name, ErrNoImage, why)
+		}
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}
 	if src != nil {
@@ -61,12 +64,9 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, er
 }
 
 // satisfies tells whether a local image is good enough under the policy. A platform asked for
-// explicitly must match (exact.md §6.5).
+// explicitly must match (exact.md §6.5), but for a variant that nobody may be asked for.
 func (s *Store) satisfies(ctx context.Context, local *storage.Image, o PullOptions) bool {
-	if o.Policy == PullNever {
-		return true
-	}
-	if o.Policy != PullMissing {
+	if o.Policy != PullMissing && o.Policy != PullNever {
 		return false
 	}
 	if o.Platform == (Platform{}) {
@@ -75,7 +75,19 @@ func (s *Store) satisfies(ctx context.Context, local *storage.Image, o PullOptio
 	cfg, err := s.image(local).Config(ctx)
 	return err == nil && (o.Platform.OS == "" || cfg.OS == o.Platform.OS) &&
 		(o.Platform.Arch == "" || cfg.Architecture == o.Platform.Arch) &&
-		(o.Platform.Variant == "" || cfg.Variant == o.Platform.Variant)
+		(o.Platform.Variant == "" || cfg.Variant == o.Platform.Variant || o.Policy == PullNever)
+}
+
+// unlike says why a local image was not good enough: it is for another platform than the one that was asked for. "" if there is none.
+func (s *Store) unlike(ctx context.Context, local *storage.Image, asked Platform) string {
+	if local == nil || asked == (Platform{}) {
+		return ""
+	}
+	cfg, err := s.image(local).Config(ctx)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("the local image is for %s, not for %s", Platform{OS: cfg.OS, Arch: cfg.Architecture, Variant: cfg.Variant}, asked.OrHost())
 }
 
 // fetchNamed asks the registries that a name may stand for, one after the other.
@@ -114,11 +126,8 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	if o.Policy == PullNewer && local != nil {
 		return s.image(local), nil
 	}
-	if local != nil && o.Policy == PullMissing {
-		cfg, err := s.image(local).Config(ctx)
-		if err == nil {
-			errs[0] = fmt.Errorf("the local image is for %s/%s, not for %s: %w", cfg.OS, cfg.Architecture, o.Platform.OrHost(), errs[0])
-		}
+	if why := s.unlike(ctx, local, o.Platform); why != "" && o.Policy == PullMissing {
+		errs[0] = fmt.Errorf("%s: %w", why, errs[0])
 	}
 	if len(errs) == 1 {
 		return nil, errs[0]

@@ -248,11 +248,15 @@ func unknownCompression(format string) error {
 	return fmt.Errorf("unknown compression format %q: want gzip, zstd or zstd:chunked", format)
 }
 
-// checkLevel refuses a level that the format does not have, before anything is read.
-func (c Compression) checkLevel() error {
+// Check refuses a format that there is none of, and a level that the format does not have, before anything is read.
+func (c Compression) Check() error {
 	format, highest := first(c.Format, "gzip"), 9
-	if strings.HasPrefix(format, "zstd") {
+	switch format {
+	case "gzip":
+	case "zstd", "zstd:chunked":
 		highest = 20
+	default:
+		return unknownCompression(format)
 	}
 	if c.Level != nil && (*c.Level < 1 || *c.Level > highest) {
 		return fmt.Errorf("compression level %d: want 1 to %d for %s", *c.Level, highest, format)
@@ -263,7 +267,7 @@ func (c Compression) checkLevel() error {
 // compress puts what c asks for into a destination's context. byDefault is what the operation does when
 // nothing is asked: pushes compress, commits to anything but a registry do not (decisions.md §3.12).
 func compress(sys *types.SystemContext, c Compression, byDefault bool) error {
-	if err := c.checkLevel(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	if c.Format != "" {

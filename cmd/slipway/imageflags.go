@@ -117,7 +117,7 @@ func compressionFlags(fs *pflag.FlagSet, c *builder.Compression) func() error {
 				return errors.New("--disable-compression and --compression-format or --force-compression cannot be used together")
 			}
 		}
-		return nil
+		return c.Check()
 	}
 }
 

@@ -255,10 +255,25 @@ func flagsLike(cmd *cobra.Command, word string) []string {
 	return names.SuggestionsFor(word)
 }
 
+// credentialsThere refuses a file of credentials that is not there, also where none will be asked for: it is a mistake (cli.md §8.1).
+func credentialsThere(cmd *cobra.Command) error {
+	file := cmd.Flags().Lookup("authfile")
+	if file == nil || !file.Changed || file.Value.String() == "" {
+		return nil
+	}
+	if _, err := os.Stat(file.Value.String()); err != nil {
+		return fmt.Errorf("credential file is not accessible: %w", err)
+	}
+	return nil
+}
+
 // withStore runs f with the open store. The mask of modes is the family's from here on: storage makes the directories of layers with
 // the caller's, and a stricter one would get into images, as root directories that nobody but root may enter.
 func (g *globals) withStore(f func(ctx context.Context, s *builder.Store, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
+		if err := credentialsThere(cmd); err != nil {
+			return err
+		}
 		g.umask = syscall.Umask(0o022)
 		s, err := builder.Open(g.store)
 		if err != nil {
