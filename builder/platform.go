@@ -35,15 +35,21 @@ func (p Platform) String() string {
 	return p.OS + "/" + p.Arch + "/" + p.Variant
 }
 
-// ParsePlatform reads os/arch[/variant], an architecture alone, or local. Empty parts mean the host's and stay empty;
+// systems are the operating systems that stand for themselves where a platform is one word, as there is no such architecture.
+const systems = " aix android darwin dragonfly freebsd illumos ios linux macos netbsd openbsd plan9 solaris windows "
+
+// ParsePlatform reads os/arch[/variant], an operating system or an architecture alone, or local. Empty parts mean the host's and stay empty;
 // other names of architectures are normalised, a variant that was given is kept and none is invented (exact.md §6.6).
 func ParsePlatform(text string) (Platform, error) {
 	if text == "local" {
 		return Platform{}, nil
 	}
 	parts := strings.Split(text, "/")
-	if len(parts) == 1 {
-		parts = []string{"", parts[0]}
+	switch {
+	case len(parts) == 1 && strings.Contains(systems, " "+strings.ToLower(text)+" "):
+		parts = []string{text, ""}
+	case len(parts) == 1:
+		parts = []string{"", text}
 	}
 	if len(parts) > 3 {
 		return Platform{}, fmt.Errorf("invalid platform %q: want os/arch[/variant]", text)

@@ -14,6 +14,9 @@ func TestParsePlatform(t *testing.T) {
 		"/arm":           {Arch: "arm"},
 		"windows/":       {OS: "windows"},
 		"local":          {},
+		"linux":          {OS: "linux"},
+		"Windows":        {OS: "windows"},
+		"riscv64":        {Arch: "riscv64"},
 		"LINUX/X86_64":   {OS: "linux", Arch: "amd64"},
 	} {
 		if got, err := ParsePlatform(text); err != nil || got != want {

@@ -156,6 +156,9 @@ func shellOf(i *config.Image) []string {
 	if len(i.Config.Shell) > 0 {
 		return append([]string{}, i.Config.Shell...)
 	}
+	if i.OS == "windows" {
+		return []string{"cmd", "/S", "/C"}
+	}
 	return []string{"/bin/sh", "-c"}
 }
 

@@ -61,7 +61,7 @@ func (st *stage) from(ctx context.Context) error {
 	if b.o.DropLabels {
 		st.cfg.Config.Labels = nil
 	}
-	if _, ok := st.cfg.Config.Getenv("PATH"); !ok {
+	if _, ok := st.cfg.Config.Getenv("PATH"); !ok && st.cfg.OS != "windows" {
 		st.cfg.Config.Env = append(st.cfg.Config.Env, "PATH="+config.DefaultPath)
 	}
 	for _, kv := range b.o.Env {

@@ -39,7 +39,7 @@ func (st *stage) labelled(base string) error {
 	if !st.b.o.StageLabels || len(st.def.Commands) == 0 {
 		return nil
 	}
-	if k, ok := st.b.plan.Stage(base, st.def.Index); ok && st.b.done[k].saved != "" {
+	if k, ok := st.b.baseStage(st.def.Index); ok && st.b.done[k].saved != "" {
 		base = st.b.done[k].saved
 	}
 	name := first(st.def.Name, strconv.Itoa(st.def.Index))
