@@ -38,7 +38,7 @@ func (st *stage) from(ctx context.Context) error {
 	}
 	st.say("STEP 1/%d: %s", len(st.def.Commands)+1, shown)
 	if k, ok := b.baseStage(st.def.Index); ok {
-		if err := b.ensure(ctx, k, st.part); err != nil {
+		if err := st.ensure(ctx, k); err != nil {
 			return err
 		}
 		from := b.done[k]

@@ -6,8 +6,8 @@ import "time"
 // all stages that are built at the same time.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is stage (one begins), step (an instruction begins), cached or done (its end), output (what RUN printed),
-	// stage-done, warning, image or error.
+	// Kind is stage (one begins), waiting (it does), step (an instruction begins), cached or done (its end), output (what RUN
+	// printed), stage-done, warning, image or error.
 	Kind string `json:"kind"`
 	// Stage is the index of the stage, from 0; Name is its name, empty for none; Stages are all of the file.
 	Stage  int    `json:"stage"`
@@ -18,7 +18,7 @@ type Event struct {
 	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage. 0 is none.
 	Step  int `json:"step,omitempty"`
 	Steps int `json:"steps,omitempty"`
-	// Text is the instruction, the output, the image's ID or the error.
+	// Text is the instruction, what is waited for ("stage NAME", "its turn"), the output, the image's ID or the error.
 	Text string `json:"text,omitempty"`
 	// Stream is 1 for standard output, 2 for standard error.
 	Stream int `json:"stream,omitempty"`
@@ -63,6 +63,15 @@ func (st *stage) begin(s *step) {
 		}
 		st.event(e)
 	}
+}
+
+// waiting tells what a step waits for; nil is a stage's FROM.
+func (st *stage) waiting(s *step, what string) {
+	e := Event{Kind: "waiting", Step: 1, Steps: len(st.def.Commands) + 1, Text: what}
+	if s != nil {
+		e.Step = s.number
+	}
+	st.event(e)
 }
 
 // output is where a RUN of a stage prints.

@@ -117,6 +117,15 @@ type making struct {
 
 func newMaking() *making { return &making{end: make(chan struct{})} }
 
+func (m *making) ended() bool {
+	select {
+	case <-m.end:
+		return true
+	default:
+		return false
+	}
+}
+
 // produce builds a stage.
 func (b *build) produce(ctx context.Context, i int, m *making, out *part) error {
 	defer close(m.end)
@@ -127,7 +136,8 @@ func (b *build) produce(ctx context.Context, i int, m *making, out *part) error 
 // ensure waits for a stage. One that is not in the graph is built at once: it is needed by triggers of a base image, which nobody knew
 // before that image was there. Stages only ever need earlier ones, so nobody waits in a circle. Of a stage that fails its own builder
 // tells: those who wait are only cancelled.
-func (b *build) ensure(ctx context.Context, i int, out *part) error {
+func (st *stage) ensure(ctx context.Context, i int) error {
+	b := st.b
 	b.mu.Lock()
 	m := b.making[i]
 	mine := m == nil
@@ -137,7 +147,10 @@ func (b *build) ensure(ctx context.Context, i int, out *part) error {
 	}
 	b.mu.Unlock()
 	if mine {
-		return b.produce(ctx, i, m, out)
+		return b.produce(ctx, i, m, st.part)
+	}
+	if !m.ended() {
+		st.waiting(st.current, "stage "+b.plan.Stages[i].Label())
 	}
 	select {
 	case <-m.end:
@@ -174,24 +187,21 @@ func (b *build) made(i int) bool {
 	b.mu.Lock()
 	m := b.making[i]
 	b.mu.Unlock()
-	if m == nil {
-		return false
-	}
-	select {
-	case <-m.end:
-		return true
-	default:
-		return false
-	}
+	return m != nil && m.ended()
 }
 
 // place waits until a step may be executed: as many commands at a time as there are jobs, and besides them as many other steps, which are
 // short. Of those who wait the stage that comes first in the file is first.
 func (st *stage) place(ctx context.Context, s *step) (leave func(), err error) {
+	places := st.b.copies
 	if s.in != nil && s.in.Kind == "RUN" {
-		return st.b.commands.Take(ctx, st.part.pos)
+		places = st.b.commands
 	}
-	return st.b.copies.Take(ctx, st.part.pos)
+	if leave, ok := places.Try(); ok {
+		return leave, nil
+	}
+	st.waiting(s, "its turn")
+	return places.Take(ctx, st.part.pos)
 }
 
 // pulling is an image on its way, or there.

@@ -290,7 +290,7 @@ func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 		return tree{}, err
 	}
 	if ok {
-		if err := st.b.ensure(ctx, k, st.part); err != nil {
+		if err := st.ensure(ctx, k); err != nil {
 			return tree{}, err
 		}
 		top := st.b.done[k].top

@@ -22,12 +22,13 @@ func TestTTY(t *testing.T) {
 	if got := out.String(); strings.Contains(got[strings.Index(got, "2.048kB"):], "RUN first") {
 		t.Errorf("a finished step is shown again: %q", got)
 	}
+	y.see(imagebuildah.Event{Kind: "waiting", Step: 3, Steps: 3, Stages: 1, Text: "stage x"})
 	y.see(imagebuildah.Event{Kind: "step", Step: 3, Steps: 3, Stages: 1, Text: "RUN second"})
 	y.see(imagebuildah.Event{Kind: "output", Stream: 1, Text: "one\ntw"})
 	y.see(imagebuildah.Event{Kind: "output", Stream: 1, Text: "o\n"})
 	y.see(imagebuildah.Event{Kind: "step", Stage: 1, Step: 3, Steps: 3, Stages: 2, Text: "RUN silent"})
 	y.end(true)
-	for _, want := range []string{"[1/3] FROM x", "[2/3] RUN first", "2.048kB 1.5s\n", "[3/3] RUN second\n  | one\n  | two\n"} {
+	for _, want := range []string{"[1/3] FROM x", "[2/3] RUN first", "[3/3] waits for stage x", "2.048kB 1.5s\n", "[3/3] RUN second\n  | one\n  | two\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}

@@ -62,6 +62,10 @@ func (t *tty) see(e imagebuildah.Event) {
 	case "stage", "step":
 		t.active[placeOf(e)] = &activity{step: e, start: time.Now()}
 		t.draw("")
+	case "waiting":
+		e.Text = "waits for " + e.Text
+		t.active[placeOf(e)] = &activity{step: e, start: time.Now()}
+		t.draw("")
 	case "output":
 		if a := t.active[placeOf(e)]; a != nil {
 			a.print(e.Text)

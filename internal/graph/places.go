@@ -27,11 +27,25 @@ func NewPlaces(n int) *Places {
 	return &Places{free: n}
 }
 
+// Try takes a place if one is free.
+func (p *Places) Try() (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.free == 0 {
+		return nil, false
+	}
+	p.free--
+	return p.leave, true
+}
+
 // Take waits for a place, until ctx ends. Of those who wait the lowest rank is first, and of one rank who came first. The place is
 // given back with leave.
 func (p *Places) Take(ctx context.Context, rank int) (leave func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if leave, ok := p.Try(); ok {
+		return leave, nil
 	}
 	w := p.ask(rank)
 	select {

@@ -95,6 +95,14 @@ func TestPlacesCancelled(t *testing.T) {
 		if _, err := p.Take(ctx, 0); !errors.Is(err, why) {
 			t.Errorf("got %v", err)
 		}
+		if leave, ok := p.Try(); !ok {
+			t.Error("no place is free")
+		} else {
+			if _, ok := p.Try(); ok {
+				t.Error("two places are free")
+			}
+			leave()
+		}
 		if p.free != 1 || len(p.queue) != 0 {
 			t.Errorf("%d free, %d waiting", p.free, len(p.queue))
 		}
