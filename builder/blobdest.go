@@ -25,6 +25,8 @@ type blobDest struct {
 	format string
 	// plain says that layers go as they are: the library would compress every layer for a registry.
 	plain bool
+	// exact says that an image goes in several compressions, so that none may take the place of another.
+	exact bool
 	// from is the source's repository when that is a registry as well.
 	from reference.Named
 	// places are repositories that images of a list are in.
@@ -84,7 +86,7 @@ func (w *blobWriter) PutManifest(ctx context.Context, m []byte, instance *digest
 
 // TryReusingBlob finds a blob at the destination instead of one that would have to be made from info.
 func (w *blobWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, canSubstitute bool) (bool, types.BlobInfo, error) {
-	canSubstitute = canSubstitute && !w.d.plain // by another compression
+	canSubstitute = canSubstitute && !w.d.plain && !w.d.exact // by another compression
 	if w.d.from != nil {
 		return w.ImageDestination.TryReusingBlob(ctx, info, w.d.known(info.Digest, algorithmOf(info), []string{w.d.from.Name()}), canSubstitute)
 	}

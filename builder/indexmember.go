@@ -117,17 +117,54 @@ func (s *Store) remoteMembers(ctx context.Context, ref types.ImageReference, o E
 			all = []member{m}
 			return err
 		}
-		x, err := manifest.ParseIndex(raw)
+		x, err := flattened(ctx, src, raw, new(int))
 		if err != nil {
 			return err
 		}
 		entries, err := chosen(x, o)
+		all = nil
 		for _, e := range entries {
 			all = append(all, member{e, placeOf(src.Reference(), e.Digest)})
 		}
 		return err
 	})
 	return all, err
+}
+
+// maxNested is how many lists may be in a list.
+const maxNested = 100
+
+// flattened reads a list. The images of lists in it are taken for its own: no transport copies a list in a list. nested
+// counts those.
+func flattened(ctx context.Context, src types.ImageSource, raw []byte, nested *int) (*manifest.Index, error) {
+	x, err := manifest.ParseIndex(raw)
+	if err != nil {
+		return nil, err
+	}
+	var all []manifest.Entry
+	for _, e := range x.Manifests {
+		if !manifest.IsIndex(e.MediaType) {
+			all = append(all, e)
+			continue
+		}
+		if *nested++; *nested > maxNested {
+			return nil, fmt.Errorf("more than %d lists are in the list", maxNested)
+		}
+		raw, _, err := src.GetManifest(ctx, &e.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("reading list %s in the list: %w", e.Digest, err)
+		}
+		if ok, err := cmanifest.MatchesDigest(raw, e.Digest); !ok || err != nil {
+			return nil, errors.Join(fmt.Errorf("list %s in the list is another", e.Digest), err)
+		}
+		inner, err := flattened(ctx, src, raw, nested)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, inner.Manifests...)
+	}
+	x.Manifests = all
+	return x, nil
 }
 
 func remoteMember(ctx context.Context, src types.ImageSource, sys *types.SystemContext, raw []byte, mediaType string) (member, error) {

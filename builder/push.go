@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/image/v5/copy"
@@ -101,11 +102,16 @@ func (s *Store) pushIndex(ctx context.Context, x *Index, dest types.ImageReferen
 		}
 		o.AddCompression = conf.Engine.AddCompression
 	}
+	if o.ListOnly && len(o.AddCompression) > 0 {
+		return "", errors.New("--add-compression compresses the images of the list: they must be pushed as well (--all)")
+	}
+	o.settleVariants()
 	from := *sys
 	from.DockerAuthConfig = nil // meant for the destination; entries may be anywhere
 	if err := compress(sys, o.Compression, true); err != nil {
 		return "", err
 	}
+	sys.DirForceCompress = sys.DirForceCompress || len(o.AddCompression) > 0 // else variants in a directory are no such
 	return o.digestOf(s.send(ctx, dest, src, o, copy.Options{SourceCtx: &from, DestinationCtx: sys}))
 }
 
@@ -201,14 +207,14 @@ func removeNew(dest types.ImageReference) (undo func() error) {
 	}
 }
 
-// blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when other compressions
-// of the source are to be made or layers are to be encrypted, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
+// blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when layers are to be encrypted, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
 func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsigned bool) *blobDest {
-	if dest.Transport().Name() != "docker" || len(co.EnsureCompressionVariantsExist) > 0 || co.OciEncryptConfig != nil {
+	plain := co.DestinationCtx.OCIAcceptUncompressedLayers
+	several := len(co.EnsureCompressionVariantsExist) > 0
+	if dest.Transport().Name() != "docker" || several && plain || co.OciEncryptConfig != nil {
 		return nil
 	}
-	plain := co.DestinationCtx.OCIAcceptUncompressedLayers
-	d := &blobDest{ImageReference: dest, s: s, plain: plain}
+	d := &blobDest{ImageReference: dest, s: s, plain: plain, exact: several}
 	if src.Transport().Name() == docker.Transport.Name() {
 		if src.DockerReference().Name() != dest.DockerReference().Name() && !co.ForceCompressionFormat {
 			d.from = src.DockerReference()
@@ -222,6 +228,9 @@ func (s *Store) blobDest(dest, src types.ImageReference, co *copy.Options, unsig
 	format := co.ForceManifestMIMEType
 	if x, ok := src.(indexRef); ok {
 		d.places = x.x.repositories()
+	}
+	if several {
+		return d
 	}
 	if dr, ok := src.(*draft); ok {
 		format = cmp.Or(format, dr.blobs.MediaType)
@@ -314,6 +323,18 @@ func shortText(ref types.ImageReference) string {
 		return id[:12]
 	}
 	return text
+}
+
+// settleVariants asks for the variants of a list in the way that the library understands: it takes images that are not annotated otherwise for
+// compressed by gzip, whatever they are about to become. What is asked for stays the same.
+func (o *PushOptions) settleVariants() {
+	c := &o.Compression
+	if c.Format != "" && c.Format != "gzip" && slices.Contains(o.AddCompression, "gzip") {
+		o.AddCompression = append(slices.Clone(o.AddCompression), c.Format)
+		c.Format, c.Level = "gzip", nil
+	}
+	format := c.Format
+	o.AddCompression = slices.DeleteFunc(slices.Clone(o.AddCompression), func(f string) bool { return f == format })
 }
 
 // variants reads the values of --add-compression.
