@@ -47,6 +47,7 @@ type RemoteCache struct {
 	s     *Store
 	place string
 	ref   types.ImageReference
+	dir   string // of a layout
 	// mounts says that the content of cache mounts is exchanged too.
 	mounts bool
 	sys    *types.SystemContext
@@ -101,7 +102,7 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 	if err != nil {
 		return nil, err
 	}
-	c := &RemoteCache{s: s, place: place, ref: at.ref, mounts: at.mounts, sys: sys}
+	c := &RemoteCache{s: s, place: place, ref: at.ref, dir: at.dir, mounts: at.mounts, sys: sys}
 	return c, c.read(ctx)
 }
 
@@ -113,6 +114,10 @@ var ErrCacheDamaged = errors.New("its list is damaged")
 
 func (c *RemoteCache) read(ctx context.Context) (err error) {
 	c.steps, c.held = map[string][]remoteStep{}, map[string]remoteStep{}
+	defer c.lockLayout(flock.Shared)()
+	if !c.indexed() {
+		return fmt.Errorf("%w: %s is no index of a layout", ErrCacheDamaged, c.index())
+	}
 	src, err := c.ref.NewImageSource(ctx, c.sys)
 	if err != nil {
 		return missing(err)
@@ -130,17 +135,17 @@ func (c *RemoteCache) read(ctx context.Context) (err error) {
 	}
 	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: m.Config.Digest, Size: m.Config.Size}, none.NoCache)
 	if err != nil {
-		if missing(err) == nil {
+		if c.dir != "" || missing(err) == nil { // not a network that fails
 			err = fmt.Errorf("%w: %w", ErrCacheDamaged, err)
 		}
 		return err
 	}
 	defer blob.Close()
 	text, err := io.ReadAll(io.LimitReader(blob, maxCacheBytes+1))
-	if err != nil {
+	if err != nil && c.dir == "" {
 		return err
 	}
-	if digest.FromBytes(text) != m.Config.Digest {
+	if err != nil || digest.FromBytes(text) != m.Config.Digest {
 		return ErrCacheDamaged
 	}
 	var list []remoteStep
@@ -233,7 +238,7 @@ func (c *RemoteCache) download(ctx context.Context, step remoteStep, id, parent 
 
 // open opens what the list says of a step: so many bytes of it, as they come.
 func (c *RemoteCache) open(ctx context.Context, step remoteStep) (io.ReadCloser, error) {
-	src, err := c.ref.NewImageSource(ctx, c.sys)
+	src, err := c.source(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -307,6 +312,9 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 // again afterwards, and written again if another writer's has replaced it; a step that is lost after three times costs a miss. It
 // returns the keys that were new, and names of mounts; an error may be about some of the mounts only.
 func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount) (added []string, err error) {
+	if err := c.prepare(); err != nil {
+		return nil, err
+	}
 	fresh := map[string]remoteStep{}
 	for _, step := range c.unserved(steps) {
 		up, err := c.upload(ctx, step)
@@ -352,7 +360,7 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 
 // upload sends a layer, compressed.
 func (c *RemoteCache) upload(ctx context.Context, step RemoteStep) (up remoteStep, err error) {
-	dest, err := c.ref.NewImageDestination(ctx, c.sys)
+	dest, err := c.destination(ctx)
 	if err != nil {
 		return up, err
 	}
@@ -397,6 +405,7 @@ func (c *RemoteCache) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer c.lockLayout(flock.Exclusive)()
 	dest, err := c.ref.NewImageDestination(ctx, c.sys)
 	if err != nil {
 		return err

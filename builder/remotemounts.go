@@ -115,7 +115,7 @@ func (c *RemoteCache) uploadMount(ctx context.Context, m CacheMount) (step remot
 	if err != nil || c.held[m.listed()].DiffID == diffID {
 		return step, false, err
 	}
-	dest, err := c.ref.NewImageDestination(ctx, c.sys)
+	dest, err := c.destination(ctx)
 	if err != nil {
 		return step, false, err
 	}

@@ -12,6 +12,7 @@ import (
 // A cachePlace is where a remote cache is, and what is asked of it.
 type cachePlace struct {
 	ref    types.ImageReference
+	dir    string // of a layout
 	mounts bool
 }
 
@@ -55,6 +56,7 @@ func parseCachePlace(text string) (cachePlace, error) {
 	var err error
 	switch {
 	case kind == "local" && dir != "" && ref == "":
+		at.dir = dir
 		at.ref, err = parseTransport("oci:" + dir + ":" + tag)
 		return at, err
 	case kind != "registry" || ref == "" || dir != "":

@@ -30,6 +30,19 @@ func Acquire(path string, m Mode) (*Lock, error) { return lock(path, int(m)) }
 // Try is like Acquire but returns ErrLocked at once when the lock is held.
 func Try(path string, m Mode) (*Lock, error) { return lock(path, int(m)|syscall.LOCK_NB) }
 
+// AcquireDir locks a directory that is there and waits for it. It writes nothing to it, so to read a directory is enough.
+func AcquireDir(path string, m Mode) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, int(m)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Lock{f}, nil
+}
+
 func lock(path string, how int) (*Lock, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

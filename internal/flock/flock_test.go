@@ -2,6 +2,8 @@ package flock
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -54,5 +56,31 @@ func TestRemovedWhileWaiting(t *testing.T) {
 	defer l.Close()
 	if _, err := Try(path, Exclusive); !errors.Is(err, ErrLocked) {
 		t.Fatalf("the waiter's lock excludes nobody: %v", err)
+	}
+}
+
+// A directory is locked as it is: nothing is written to it, and both modes exclude what they have to.
+func TestAcquireDir(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil { //nolint:gosec // a directory
+		t.Fatal(err)
+	}
+	one, err := AcquireDir(dir, Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := AcquireDir(dir, Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Only(); !errors.Is(err, ErrLocked) {
+		t.Errorf("exclusive beside another: %v", err)
+	}
+	if err := two.Only(); err != nil {
+		t.Errorf("exclusive alone: %v", err)
+	}
+	if _, err := AcquireDir(dir+"/none", Shared); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory that is not there: %v", err)
 	}
 }
