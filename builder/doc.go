@@ -16,7 +16,7 @@
 //   - containers: container, workspace, from, keep, view, inspect, remove
 //   - user namespaces of containers: users, usersof, shifted, remap
 //   - copying: copy, copydigest, fetch, credentials, linked
-//   - running: run, sandbox, defaults, selinux, runfiles, runnames, runusers, runhooks, runforeign, runinterpreter, runoutput, runterminal, runstubs, runbelow
+//   - running: run, sandbox, defaults, selinux, runfiles, runnames, runnetwork, runusers, runhooks, runforeign, runinterpreter, runoutput, runterminal, runstubs, runbelow
 //   - mounts of a command: mount, mountbind, mountcontext, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
 //   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption
 //   - images: image, names, history, saveload, export, exportplatforms, platforms

@@ -19,6 +19,7 @@ func arrows() []arrow {
 		{"imagebuildah", []string{"imagebuildah", "builder", "copier", "internal"}},
 		{"builder/config", nil},
 		{"builder/internal/manifest", []string{"builder/config", "internal"}},
+		{"builder/internal/namefiles", nil},
 		{"internal/runchild", []string{"internal", "copier/rootfs"}},
 		{"builder", []string{"builder", "copier", "internal"}},
 		{"copier/rootfs", []string{"internal"}},
