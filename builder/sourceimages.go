@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/types"
@@ -11,11 +12,15 @@ import (
 	"github.com/slipway-build/slipway/builder/sourceimage"
 )
 
-// PullSource copies a source image (builder/sourceimage) from a registry, or TRANSPORT:REST, to a directory.
+// PullSource copies a source image (builder/sourceimage) from a registry, or TRANSPORT:REST, to a directory,
+// which must not exist yet.
 func (s *Store) PullSource(ctx context.Context, name, dir string, o PushOptions) (digest.Digest, error) {
 	src, err := destination(name) // a bare name is a registry's, as for push
 	if err != nil {
 		return "", err
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		return "", fmt.Errorf("pulling source image: %q already exists", dir)
 	}
 	err = s.readRemote(ctx, src, o.Registry, func(from types.ImageSource, _ *types.SystemContext) error {
 		raw, _, err := image.UnparsedInstance(from, nil).Manifest(ctx)
@@ -31,7 +36,11 @@ func (s *Store) PullSource(ctx context.Context, name, dir string, o PushOptions)
 	if err != nil {
 		return "", fmt.Errorf("directory %s: %w", dir, err)
 	}
-	return s.relay(ctx, src, to, o)
+	d, err := s.relay(ctx, src, to, o)
+	if err != nil {
+		return "", err
+	}
+	return d, sourceimage.Settle(dir)
 }
 
 // PushSource copies a source image from a directory to a registry, or TRANSPORT:REST.

@@ -26,7 +26,8 @@ const ConfigType = "application/vnd.oci.source.image.config.v1+json"
 const (
 	manifestType = "application/vnd.oci.image.manifest.v1+json"
 	layerType    = "application/vnd.oci.image.layer.v1.tar+gzip"
-	layoutFile   = `{"imageLayoutVersion": "1.0.0"}`
+	indexType    = "application/vnd.oci.image.index.v1+json"
+	layoutFile   = `{"imageLayoutVersion":"1.0.0"}`
 	maxDocument  = 4 << 20 // bytes, of an index or a manifest
 )
 
@@ -53,6 +54,7 @@ type document struct {
 
 type index struct {
 	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType,omitempty"`
 	Manifests     []descriptor `json:"manifests"`
 }
 
@@ -84,7 +86,7 @@ func Create(dir string, c Config) (err error) {
 	if err := os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(layoutFile), 0o644); err != nil {
 		return err
 	}
-	return l.save(document{SchemaVersion: 2, MediaType: manifestType, Config: config, Layers: []descriptor{}})
+	return l.save(document{SchemaVersion: 2, MediaType: manifestType, Config: config})
 }
 
 // Add puts a file, or the content of a directory, into the source image in dir, as one layer with annotations. Owners are not kept.
@@ -189,15 +191,7 @@ func (l layout) save(doc document) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(index{SchemaVersion: 2, Manifests: []descriptor{d}})
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(l.dir, "index.json")
-	if err := os.WriteFile(name+".new", text, 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := l.name(d); err != nil {
 		return err
 	}
 	for _, m := range old.Manifests {
@@ -206,6 +200,33 @@ func (l layout) save(doc document) error {
 		}
 	}
 	return nil
+}
+
+// name makes a manifest the only one.
+func (l layout) name(d descriptor) error {
+	text, err := json.Marshal(index{SchemaVersion: 2, MediaType: indexType, Manifests: []descriptor{d}})
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(l.dir, "index.json")
+	if err := os.WriteFile(name+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
+// Settle makes a directory that an image library has written what it was where it was pushed from, byte for byte.
+func Settle(dir string) error {
+	l := layout{dir}
+	var x index
+	if err := read(filepath.Join(dir, "index.json"), &x); err != nil {
+		return err
+	}
+	if len(x.Manifests) != 1 {
+		return fmt.Errorf("not a source image: %d manifests instead of one", len(x.Manifests))
+	}
+	d := x.Manifests[0]
+	return l.name(descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
 }
 
 // put writes a blob and describes it.
