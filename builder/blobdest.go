@@ -2,6 +2,8 @@ package builder
 
 import (
 	"context"
+	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,7 +35,8 @@ type blobDest struct {
 	places []string
 
 	mu        sync.Mutex
-	manifests [][]byte // as written
+	manifests [][]byte               // as written
+	made      map[digest.Digest]bool // blobs that were compressed for it
 }
 
 // ifPlain is for sources whose layers the library knows as much about as we do.
@@ -53,11 +56,11 @@ func (d *blobDest) NewImageDestination(ctx context.Context, sys *types.SystemCon
 	return &blobWriter{inner, d}, nil
 }
 
-// written returns the manifests that were written.
-func (d *blobDest) written() [][]byte {
+// written returns the manifests that were written, and which blobs were made for them.
+func (d *blobDest) written() ([][]byte, map[digest.Digest]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.manifests)
+	return slices.Clone(d.manifests), maps.Clone(d.made)
 }
 
 type blobWriter struct {
@@ -71,6 +74,20 @@ func (w *blobWriter) DesiredLayerCompression() types.LayerCompression {
 		return types.PreserveOriginal
 	}
 	return w.ImageDestination.DesiredLayerCompression()
+}
+
+// PutBlob sends a blob and notes if it was made just now: then nobody knew its digest.
+func (w *blobWriter) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
+	got, err := w.ImageDestination.PutBlob(ctx, stream, info, cache, isConfig)
+	if err == nil && info.Digest == "" {
+		w.d.mu.Lock()
+		defer w.d.mu.Unlock()
+		if w.d.made == nil {
+			w.d.made = map[digest.Digest]bool{}
+		}
+		w.d.made[got.Digest] = true
+	}
+	return got, err
 }
 
 // PutManifest writes a manifest and keeps it for what is to be remembered.
@@ -104,7 +121,7 @@ func (w *blobWriter) TryReusingBlob(ctx context.Context, info types.BlobInfo, ca
 			continue
 		}
 		alg, err := compression.AlgorithmByName(b.Algorithm)
-		if err != nil {
+		if err != nil || b.Algorithm == chunked && !maps.Equal(b.Annotations, chunkedAnnotations(info.Annotations)) {
 			continue
 		}
 		ok, found, err := w.ImageDestination.TryReusingBlob(ctx, types.BlobInfo{Digest: b.Digest, Size: -1}, w.d.known(b.Digest, b.Algorithm, b.Places), false)
@@ -131,7 +148,8 @@ func (d *blobDest) known(blob digest.Digest, algorithm string, places []string) 
 			cache.RecordKnownLocation(docker.Transport, types.BICTransportScope{Opaque: host}, blob, types.BICLocationReference{Opaque: place})
 		}
 	}
-	recordCompression(cache, blob, algorithm)
+	base, _, _ := strings.Cut(algorithm, ":")
+	recordCompression(cache, blob, base)
 	return cache
 }
 

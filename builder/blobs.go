@@ -3,7 +3,9 @@ package builder
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
+	"strings"
 
 	cmanifest "github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
@@ -24,8 +26,10 @@ const (
 // A blob is one compressed form of a layer.
 type blob struct {
 	Digest    digest.Digest `json:"digest"`
-	Algorithm string        `json:"algorithm"` // gzip or zstd
+	Algorithm string        `json:"algorithm"` // gzip, zstd or zstd:chunked
 	Places    []string      `json:"places"`    // registry/repository, newest last
+	// Annotations are what makes a blob zstd:chunked: the digest of its table of contents, and where that is.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // blobs returns what is remembered of the layers with that content, newest last.
@@ -55,15 +59,16 @@ func (s *Store) layerBlobs(id string) []blob {
 }
 
 // remember notes that the layers of an image are in a repository as a manifest there says. It is a help for later and never fails.
-func (s *Store) remember(img *storage.Image, raw []byte, place string) {
+func (s *Store) remember(img *storage.Image, raw []byte, place string, made map[digest.Digest]bool) {
 	chain, err := s.Layers(img.TopLayer)
 	if err == nil {
-		s.rememberChain(chain, 0, raw, place)
+		s.rememberChain(chain, 0, raw, place, made)
 	}
 }
 
-// rememberChain notes where layers are: those of a manifest's but for the uppermost others.
-func (s *Store) rememberChain(chain []*Layer, others int, raw []byte, place string) {
+// rememberChain notes where layers are: those of a manifest's but for the uppermost others. Which of the blobs were made here tells whether
+// tables of contents are to be believed: others' may tell of other files than their blobs have.
+func (s *Store) rememberChain(chain []*Layer, others int, raw []byte, place string, made map[digest.Digest]bool) {
 	m, err := cmanifest.FromBlob(raw, cmanifest.GuessMIMEType(raw))
 	if err != nil {
 		return
@@ -78,7 +83,11 @@ func (s *Store) rememberChain(chain []*Layer, others int, raw []byte, place stri
 			continue
 		}
 		old := s.layerBlobs(l.ID)
-		list := withBlob(old, blob{infos[i].Digest, alg, []string{place}})
+		b := blob{infos[i].Digest, alg, []string{place}, chunkedAnnotations(infos[i].Annotations)}
+		if alg == chunked && !made[b.Digest] && !slices.ContainsFunc(old, b.same) {
+			continue
+		}
+		list := withBlob(old, b)
 		if data, err := json.Marshal(list); err == nil && !slices.EqualFunc(old, list, equalBlobs) {
 			if err := s.st.SetLayerBigData(l.ID, blobsKey, bytes.NewReader(data)); err != nil {
 				s.o.Log.Debug("remembering a layer's blob", "layer", l.ID, "error", err)
@@ -87,9 +96,12 @@ func (s *Store) rememberChain(chain []*Layer, others int, raw []byte, place stri
 	}
 }
 
-func equalBlobs(a, b blob) bool {
-	return a.Digest == b.Digest && a.Algorithm == b.Algorithm && slices.Equal(a.Places, b.Places)
+// same tells whether both are the same blob, described in the same way.
+func (b blob) same(other blob) bool {
+	return b.Digest == other.Digest && b.Algorithm == other.Algorithm && maps.Equal(b.Annotations, other.Annotations)
 }
+
+func equalBlobs(a, b blob) bool { return a.same(b) && slices.Equal(a.Places, b.Places) }
 
 // withBlob adds a blob, or its place to the same blob, as the newest.
 func withBlob(list []blob, b blob) []blob {
@@ -107,21 +119,36 @@ func withBlob(list []blob, b blob) []blob {
 	return kept[max(0, len(kept)-maxBlobs):]
 }
 
-// algorithmOf returns gzip or zstd for what a descriptor can be without further annotations, "" for the rest: of
-// zstd:chunked the library does not give back the annotations that make it one.
+// algorithmOf returns what a descriptor says of a blob's compression: gzip, zstd, zstd:chunked, or "" for the rest.
 func algorithmOf(info types.BlobInfo) string {
-	for k := range info.Annotations {
-		if len(k) > len(chunkedPrefix) && k[:len(chunkedPrefix)] == chunkedPrefix {
-			return ""
-		}
-	}
 	switch info.MediaType {
 	case "application/vnd.oci.image.layer.v1.tar+gzip", cmanifest.DockerV2Schema2LayerMediaType:
 		return "gzip"
 	case "application/vnd.oci.image.layer.v1.tar+zstd":
+		if chunkedAnnotations(info.Annotations) != nil {
+			return chunked
+		}
 		return "zstd"
 	}
 	return ""
 }
 
-const chunkedPrefix = "io.github.containers.zstd-chunked"
+// chunked is zstd with a table of contents, which annotations in the manifest point to.
+const (
+	chunked       = "zstd:chunked"
+	chunkedPrefix = "io.github.containers.zstd-chunked."
+)
+
+// chunkedAnnotations returns those that make a blob zstd:chunked, nil if there are none.
+func chunkedAnnotations(all map[string]string) map[string]string {
+	var found map[string]string
+	for k, v := range all {
+		if strings.HasPrefix(k, chunkedPrefix) {
+			if found == nil {
+				found = map[string]string{}
+			}
+			found[k] = v
+		}
+	}
+	return found
+}

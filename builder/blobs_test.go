@@ -15,14 +15,14 @@ func TestWithBlobIsBounded(t *testing.T) {
 	t.Parallel()
 	var list []blob
 	for i := range 20 {
-		list = withBlob(list, blob{digest.FromString(fmt.Sprint(i % 9)), "gzip", []string{fmt.Sprint("host/", i)}})
+		list = withBlob(list, blob{digest.FromString(fmt.Sprint(i % 9)), "gzip", []string{fmt.Sprint("host/", i)}, nil})
 	}
 	if len(list) != maxBlobs || list[len(list)-1].Digest != digest.FromString("1") {
 		t.Errorf("%d blobs, last %v", len(list), list[len(list)-1])
 	}
-	one := []blob{{digest.FromString("x"), "gzip", nil}}
+	one := []blob{{digest.FromString("x"), "gzip", nil, nil}}
 	for i := range 20 {
-		one = withBlob(one, blob{digest.FromString("x"), "gzip", []string{fmt.Sprint("host/", i%15)}})
+		one = withBlob(one, blob{digest.FromString("x"), "gzip", []string{fmt.Sprint("host/", i%15)}, nil})
 	}
 	if len(one) != 1 || len(one[0].Places) != maxPlaces || one[0].Places[maxPlaces-1] != "host/4" {
 		t.Errorf("%+v", one)
@@ -31,14 +31,14 @@ func TestWithBlobIsBounded(t *testing.T) {
 
 func TestAlgorithmOf(t *testing.T) {
 	t.Parallel()
-	chunked := map[string]string{chunkedPrefix + ".manifest-checksum": "sha256:x"}
+	toc := map[string]string{chunkedPrefix + "manifest-checksum": "sha256:x", "other": "y"}
 	for _, tt := range []struct {
 		info types.BlobInfo
 		want string
 	}{
 		{types.BlobInfo{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip"}, "gzip"},
 		{types.BlobInfo{MediaType: "application/vnd.oci.image.layer.v1.tar+zstd"}, "zstd"},
-		{types.BlobInfo{MediaType: "application/vnd.oci.image.layer.v1.tar+zstd", Annotations: chunked}, ""},
+		{types.BlobInfo{MediaType: "application/vnd.oci.image.layer.v1.tar+zstd", Annotations: toc}, chunked},
 		{types.BlobInfo{MediaType: "application/vnd.oci.image.layer.v1.tar"}, ""},
 	} {
 		if got := algorithmOf(tt.info); got != tt.want {

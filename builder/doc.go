@@ -22,7 +22,7 @@
 //   - images: image, names, history, saveload, export, exportplatforms, platforms
 //   - copying images in: pull, policy, localsource, ocilayout, ociarchive, unpackdest, staging
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
-//   - registries: transfer, daemon, authfile, login, blobs, blobdest, remote
+//   - registries: transfer, daemon, authfile, login, blobs, blobdest, chunked, remote
 //   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource
 //   - the build cache: layer, stepnote, remotecache, remotechain, remotelayout, remoteplace, remotemounts
 package builder

@@ -102,7 +102,7 @@ func (s *layoutSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 		return nil, 0, err
 	}
 	if info.Size >= 0 && size != info.Size {
-		return nil, 0, errors.Join(fmt.Errorf("blob %s has %d bytes, the manifest says %d", info.Digest, size, info.Size), f.Close())
+		return nil, 0, errors.Join(fmt.Errorf("the layout is damaged: blob %s has %d bytes, the manifest says %d", info.Digest, size, info.Size), f.Close())
 	}
 	return f, size, nil
 }

@@ -333,7 +333,7 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 		return nil, fmt.Errorf("finding the image just pulled: %w", err)
 	}
 	if src.Transport().Name() == docker.Transport.Name() {
-		s.remember(rec, raw, src.DockerReference().Name())
+		s.remember(rec, raw, src.DockerReference().Name(), nil)
 	}
 	return s.image(rec), nil
 }

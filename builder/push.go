@@ -281,9 +281,10 @@ func (s *Store) pushable(ref types.ImageReference, unsigned bool) (*storage.Imag
 // rememberAll notes where the layers of the images just pushed are.
 func (s *Store) rememberAll(d *blobDest, src types.ImageReference) {
 	place := d.DockerReference().Name()
-	for _, raw := range d.written() {
+	manifests, made := d.written()
+	for _, raw := range manifests {
 		if dr, ok := src.(*draft); ok {
-			s.rememberChain(dr.base, dr.layers()-len(dr.base), raw, place)
+			s.rememberChain(dr.base, dr.layers()-len(dr.base), raw, place, made)
 			continue
 		}
 		m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
@@ -291,7 +292,7 @@ func (s *Store) rememberAll(d *blobDest, src types.ImageReference) {
 			continue
 		}
 		if rec, err := s.st.Image(m.ConfigInfo().Digest.Encoded()); err == nil {
-			s.remember(rec, raw, place)
+			s.remember(rec, raw, place, made)
 		}
 	}
 }

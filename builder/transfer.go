@@ -140,6 +140,9 @@ func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r 
 	if r.BlobCache == "" {
 		src = s.inPlace(src, o.RemoveSignatures)
 	}
+	if d, ok := dest.(*blobDest); ok {
+		src = d.annotated(src)
+	}
 	var manifest []byte
 	err = s.retry(ctx, r, func() (err error) {
 		manifest, err = copy.Image(ctx, pc, dest, src, &o)
