@@ -154,7 +154,6 @@ type build struct {
 	foreseen []func() (foreseen, error) // by index, once the global scope is known
 	target   int
 	needed   []int
-	guess    []string // see expected
 }
 
 // Build builds the target of a Dockerfile, for each platform, and gives the image its tags. Nothing is left of a build that fails,

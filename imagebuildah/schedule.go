@@ -21,12 +21,11 @@ type node struct {
 
 // nodes lists the stages that are needed, platform by platform, and for each those that must be there before it begins.
 func (j *job) nodes() (list []node, needs [][]int, err error) {
-	first := map[string]int{} // the node of a meaning
 	for _, b := range j.builds {
 		start := len(list)
 		before := b.plan.Before // the others are waited for where they are used
-		if j.o.Jobs == 1 || j.several() {
-			before = b.plan.Needs // one after the other; or what a stage means is compared once all that it uses is known
+		if j.o.Jobs == 1 {
+			before = b.plan.Needs // one after the other
 		}
 		for _, i := range b.needed {
 			stages, err := before(i, b.sources)
@@ -36,12 +35,6 @@ func (j *job) nodes() (list []node, needs [][]int, err error) {
 			var wait []int
 			for _, k := range stages {
 				wait = append(wait, start+slices.Index(b.needed, k))
-			}
-			meaning := b.expected(i)
-			if same, ok := first[meaning]; ok && list[same].b != b {
-				wait = append(wait, same) // it is built once
-			} else {
-				first[meaning] = len(list)
 			}
 			b.making[i] = newMaking()
 			list, needs = append(list, node{b, i}), append(needs, wait)
@@ -113,9 +106,12 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) erro
 type making struct {
 	end chan struct{} // closed when it is there, or has failed
 	err error
+	// known is closed when its meaning is known, where several platforms are built for.
+	known   chan struct{}
+	meaning string
 }
 
-func newMaking() *making { return &making{end: make(chan struct{})} }
+func newMaking() *making { return &making{end: make(chan struct{}), known: make(chan struct{})} }
 
 func (m *making) ended() bool {
 	select {
@@ -152,12 +148,18 @@ func (st *stage) ensure(ctx context.Context, i int) error {
 	if !m.ended() {
 		st.waiting(st.current, "stage "+b.plan.Stages[i].Label())
 	}
+	return m.wait(ctx, m.end)
+}
+
+// wait waits until a channel is closed, or the stage has failed: its own builder tells why.
+func (m *making) wait(ctx context.Context, until <-chan struct{}) error {
 	select {
+	case <-until:
 	case <-m.end:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if m.err != nil {
+	if m.ended() && m.err != nil {
 		return context.Canceled
 	}
 	return nil
@@ -182,11 +184,16 @@ func (st *stage) awaits(cmd instructions.Command) bool {
 	return false
 }
 
+// makingOf is nil for a stage that is not in the graph, unless triggers have asked for it.
+func (b *build) makingOf(i int) *making {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.making[i]
+}
+
 // made tells whether a stage has been built.
 func (b *build) made(i int) bool {
-	b.mu.Lock()
-	m := b.making[i]
-	b.mu.Unlock()
+	m := b.makingOf(i)
 	return m != nil && m.ended()
 }
 

@@ -3,6 +3,7 @@ package imagebuildah
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -41,7 +42,10 @@ func (b *build) share(meaning string) (have *sharing, made func(*stage, error)) 
 func (s *sharing) wait(ctx context.Context) (*stage, error) {
 	select {
 	case <-s.done:
-		return s.st, s.err
+		if s.err != nil {
+			return nil, context.Canceled // its builder tells why
+		}
+		return s.st, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -105,43 +109,37 @@ func (b *build) meaning(i int, stages func(int) string) (string, error) {
 	return copier.Sum([]string{string(text)}).Encoded(), err
 }
 
-// expected is the meaning of a stage as far as it is known before anything is built: without the triggers of base images.
-func (b *build) expected(i int) string {
-	if b.guess == nil {
-		b.guess = make([]string, len(b.plan.Stages))
-	}
-	if b.guess[i] == "" {
-		text, err := b.meaning(i, b.expected)
-		if err != nil {
-			text = b.platform().String() // said where the stage is built
-		}
-		b.guess[i] = text
-	}
-	return b.guess[i]
-}
-
-// found is the meaning of a stage whose base is there. Triggers are not looked into: they may ask for the platform.
-func (st *stage) found() (string, error) {
+// found is the meaning of a stage whose base is there, once those of the stages are known that it uses. Triggers are not looked into:
+// they may ask for the platform.
+func (st *stage) found(ctx context.Context) (string, error) {
 	own := st.b.platform().String()
+	var failed error
 	text, err := st.b.meaning(st.def.Index, func(k int) string {
-		if from := st.b.done[k]; from != nil {
-			return from.meaning
+		m := st.b.makingOf(k)
+		if m == nil {
+			return own
 		}
-		return own
+		failed = errors.Join(failed, m.wait(ctx, m.known))
+		return m.meaning
 	})
 	if len(st.fired) > 0 {
 		text += own
 	}
-	return text, err
+	return text, errors.Join(err, failed)
 }
 
 // share takes the stage of another platform if it means the same; then made is nil, and else to be called when the stage is built.
 func (st *stage) share(ctx context.Context) (made func(*stage, error), err error) {
-	if st.meaning, err = st.found(); err != nil {
+	meaning, err := st.found(ctx)
+	if err != nil {
 		return nil, err
 	}
-	have, made := st.b.share(st.meaning)
+	own := st.b.makingOf(st.def.Index)
+	own.meaning = meaning
+	close(own.known)
+	have, made := st.b.share(meaning)
 	if have != nil {
+		st.waiting(nil, "the same stage for "+have.owner.platform().String())
 		if st.b.done[st.def.Index], err = have.wait(ctx); err == nil {
 			st.printf("--> Built for %s\n", have.owner.platform())
 			st.event(Event{Kind: "stage-done"})

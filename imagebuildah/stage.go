@@ -41,7 +41,6 @@ type stage struct {
 	keyed           []builder.RemoteStep // results that bear keys, for remote caches
 	caches          []builder.CacheMount // used by what was executed, for remote caches too
 	current         *step                // the one being resolved
-	meaning         string               // what decides the result, where several platforms are built for
 	saved           string               // the ID of the image that keeps it
 	loose           bool                 // files changed while they were copied: what stands on them bears no key either
 }
