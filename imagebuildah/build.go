@@ -84,6 +84,8 @@ type Options struct {
 	CacheTTL time.Duration
 	// ExplainCache prints for each step whether it was found, and which input is another for one that was not.
 	ExplainCache bool
+	// NoIDs leaves out the lines that name what a step and the build have made by its ID: it is asked for elsewhere.
+	NoIDs bool
 	// Progress is told of what happens, one event at a time; nil is nobody.
 	Progress func(Event)
 	// CacheFrom are remote caches to look steps up in, CacheTo those that get the steps (builder.RemoteCache).
@@ -227,7 +229,7 @@ func (b *build) finish(ctx context.Context, names []string, out *part) (*builder
 		return nil, err
 	}
 	st.event(Event{Kind: "image", Text: img.ID()})
-	st.printf("--> %s\n", img.ID()[:12])
+	st.named(img.ID())
 	return img, nil
 }
 

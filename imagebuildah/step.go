@@ -202,6 +202,13 @@ func (st *stage) perform(ctx context.Context, steps []*step) error {
 	return nil
 }
 
+// named names what has been made by its ID.
+func (st *stage) named(id string) {
+	if !st.b.o.NoIDs {
+		st.printf("--> %s\n", id[:12])
+	}
+}
+
 // result gets the result of one step: the layer that was found, or a new one.
 func (st *stage) result(ctx context.Context, s *step) (err error) {
 	if st.b.o.NoLayers {
@@ -229,7 +236,7 @@ func (st *stage) result(ctx context.Context, s *step) (err error) {
 		if s.made = true; st.executed == "" {
 			st.executed = s.text
 		}
-		st.printf("--> %s\n", s.layer.ID[:12])
+		st.named(s.layer.ID)
 	}
 	st.top = s.layer.ID
 	if err := st.keep(s); err != nil {

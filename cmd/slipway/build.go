@@ -158,6 +158,7 @@ func (f *buildFlags) stepFlags(fs *pflag.FlagSet) {
 func (f *buildFlags) settle(s *builder.Store) (err error) {
 	o := &f.o
 	o.NoLayers = !f.layers
+	o.NoIDs = f.iidfile != "" || f.rawIIDFile != "" // cli.md §11.4
 	if err := f.cacheTTL(); err != nil {
 		return err
 	}
