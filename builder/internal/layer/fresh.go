@@ -76,7 +76,7 @@ func (v vacant) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.DifferO
 	if o != nil && o.Format != drivers.DifferOutputFormatDir {
 		return out, ErrNotFresh
 	}
-	return out, noteStaging(v.stage, dest, false)
+	return out, noteStaging(v.stage, dest, Staging{})
 }
 
 // prepare makes what is mounted with and on.

@@ -82,7 +82,7 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 	if o != nil && o.Format != drivers.DifferOutputFormatDir {
 		return out, errNotPlain
 	}
-	if err := noteStaging(d.t.o.Stage, dest, d.t.o.Move); err != nil {
+	if err := d.noteStaging(dest); err != nil {
 		return out, err
 	}
 	src, err := openDir(d.dir)
@@ -103,6 +103,14 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, o *drivers.Differ
 		made = src
 	}
 	return d.record(src, made, filepath.Dir(dest))
+}
+
+func (d *differ) noteStaging(dest string) error {
+	s := Staging{Moved: d.t.o.Move}
+	if s.Moved {
+		s.Note = d.t.notePath()
+	}
+	return noteStaging(d.t.o.Stage, dest, s)
 }
 
 // record reads the changes in src and tells storage of the directory they are made into. temp is for a temporary file.

@@ -17,21 +17,23 @@ type Staging struct {
 	Dir string
 	// Moved says that it gets the very files of a container: while any are in it, it is not to be removed.
 	Moved bool
+	// Note is there as long as the container is whose files they are (spend.go).
+	Note string `json:",omitempty"`
 	// Inode tells the directory from a later one of that name.
 	Inode uint64
 }
 
 // noteStaging tells note of the directory of the one that storage gives to be filled.
-func noteStaging(note func(Staging) error, dest string, moved bool) error {
+func noteStaging(note func(Staging) error, dest string, s Staging) error {
 	if note == nil {
 		return nil
 	}
-	dir := filepath.Dir(dest)
-	inode, err := inodeOf(dir)
-	if err != nil {
+	var err error
+	s.Dir = filepath.Dir(dest)
+	if s.Inode, err = inodeOf(s.Dir); err != nil {
 		return err
 	}
-	return note(Staging{dir, moved, inode})
+	return note(s)
 }
 
 // Remove removes what a process that is dead has left of it, if that is still there. The error is one as well while it has a container's files: they
@@ -40,7 +42,7 @@ func (s Staging) Remove() error {
 	if inode, err := inodeOf(s.Dir); err != nil || inode != s.Inode {
 		return nil //nolint:nilerr // it is gone
 	}
-	if s.Moved {
+	if s.Moved && !s.orphaned() {
 		if err := os.Remove(filepath.Join(s.Dir, "dir")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("keeping a container's files: %w", err)
 		}
@@ -49,4 +51,13 @@ func (s Staging) Remove() error {
 		return fmt.Errorf("unmounting what a dead command left: %w", err)
 	}
 	return rootfs.RemoveTree(s.Dir)
+}
+
+// orphaned tells whether the container whose files it has is gone: it was a build's, or somebody has removed it.
+func (s Staging) orphaned() bool {
+	if s.Note == "" {
+		return false
+	}
+	_, err := os.Lstat(s.Note)
+	return errors.Is(err, fs.ErrNotExist)
 }

@@ -152,7 +152,7 @@ func (d *unpacker) ApplyDiff(dest string, to *archive.TarOptions, o *drivers.Dif
 	if o != nil && o.Format != drivers.DifferOutputFormatDir || to.ForceMask != nil {
 		return out, errNotPlain
 	}
-	if err := noteStaging(d.stage, dest, false); err != nil {
+	if err := noteStaging(d.stage, dest, Staging{}); err != nil {
 		return out, err
 	}
 	root, err := rootfs.Open(dest, d.own)
