@@ -16,13 +16,14 @@ import (
 
 	"github.com/slipway-build/slipway/builder/config"
 	"github.com/slipway-build/slipway/builder/internal/bill"
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // SBOM says how a software bill of materials is made of a root file system, and where it goes. The zero value makes none (cli.md §8.12).
 type SBOM struct {
 	// Image is the scanner's; it is pulled as Pull says.
 	Image string
-	// Commands run in it, one after the other. {ROOTFS} is the root file system, {CONTEXT} a build context (the command runs once
+	// Commands run in it, one after the other, by its shell, or where it has none as the words they are. {ROOTFS} is the root file system, {CONTEXT} a build context (the command runs once
 	// for each, and not at all where there is none), {OUTPUT} the file to write.
 	Commands []string
 	// Merge says how the documents of several commands become one.
@@ -177,6 +178,10 @@ func (s *Store) scanner(ctx context.Context, root, dir string, contexts []string
 	if err := errors.Join(os.Mkdir(out, 0o777), os.Chmod(out, 0o777)); err != nil {
 		return nil, err
 	}
+	shell := false
+	if err := w.inRoot(func(root *rootfs.Root) error { shell = hasShell(root); return nil }); err != nil {
+		return nil, err
+	}
 	stdio := Stdio{Out: report(o.Pull.Report), Err: report(o.Pull.Report)}
 	var docs [][]byte
 	for _, c := range o.Commands {
@@ -186,7 +191,7 @@ func (s *Store) scanner(ctx context.Context, root, dir string, contexts []string
 		}
 		for _, dir := range over {
 			name := strconv.Itoa(len(docs))
-			argv, err := scanCommand(c, path.Join(scanOutput, name))
+			argv, err := scanCommand(c, path.Join(scanOutput, name), shell)
 			if err != nil {
 				return nil, err
 			}
@@ -219,11 +224,15 @@ func (s *Store) scanner(ctx context.Context, root, dir string, contexts []string
 const maxBill = 256 << 20
 
 func readBounded(name string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0) // what the scanner left there is no link of ours
+	// What the scanner left there is no link of ours, nor a pipe to wait for.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("it is not a regular file"))
+	}
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(text)) > most {
 		err = fmt.Errorf("it is larger than %d bytes", most)
@@ -235,8 +244,18 @@ func bound(source, target string, readOnly bool) Mount {
 	return Mount{Type: "bind", Source: source, Target: target, ReadOnly: readOnly, Host: true}
 }
 
-// scanCommand splits a command into words and fills in places.
-func scanCommand(text, output string) ([]string, error) {
+// hasShell tells whether a root file system has the shell for commands: scanners' images are often a program and nothing else.
+func hasShell(root *rootfs.Root) bool {
+	info, err := root.Stat("/bin/sh")
+	return err == nil && info.IsRegular()
+}
+
+// scanCommand fills in places and gives the text to the shell (exact.md, cli.md §8.12), or splits it into words for want of one.
+func scanCommand(text, output string, shell bool) ([]string, error) {
+	fill := strings.NewReplacer("{ROOTFS}", scanRoot, "{CONTEXT}", scanContext, "{OUTPUT}", output)
+	if shell {
+		return []string{"/bin/sh", "-c", fill.Replace(text)}, nil
+	}
 	argv, err := shellwords.Parse(text)
 	if err == nil && len(argv) == 0 {
 		err = errors.New("it is empty")
@@ -244,7 +263,6 @@ func scanCommand(text, output string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scanner command %q: %w", text, err)
 	}
-	fill := strings.NewReplacer("{ROOTFS}", scanRoot, "{CONTEXT}", scanContext, "{OUTPUT}", output)
 	for i := range argv {
 		argv[i] = fill.Replace(argv[i])
 	}

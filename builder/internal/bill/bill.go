@@ -97,23 +97,46 @@ func found(doc map[string]json.RawMessage, member, version string, seen map[[2]s
 	return fresh, nil
 }
 
-// PURLs returns the package URLs that a document names, sorted, each once, as the document that the family writes of them.
-func PURLs(doc []byte) ([]byte, error) {
-	var d struct {
-		Components []struct {
-			PURL string `json:"purl"`
-		} `json:"components"`
-		Packages []struct {
-			Refs []struct {
-				Type    string `json:"referenceType"`
-				Locator string `json:"referenceLocator"`
-			} `json:"externalRefs"`
-		} `json:"packages"`
+// PURLs returns the package URLs that documents, one behind the other, name, sorted, each once, as the document that the family writes of
+// them. What is no document in JSON names none (exact.md, cli.md §8.12).
+func PURLs(docs []byte) ([]byte, error) {
+	type dependency struct {
+		PURL string `json:"purl"`
 	}
-	if err := json.Unmarshal(doc, &d); err != nil {
-		return nil, fmt.Errorf("looking for package URLs: the SBOM is no JSON object: %w", err)
+	var found struct {
+		Contents struct {
+			Dependencies []dependency `json:"dependencies,omitempty"`
+		} `json:"image_contents"`
 	}
 	var list []string
+	for in := json.NewDecoder(bytes.NewReader(docs)); ; {
+		var d named
+		if err := in.Decode(&d); err != nil {
+			break
+		}
+		list = append(list, d.purls()...)
+	}
+	slices.Sort(list)
+	for _, p := range slices.Compact(list) {
+		found.Contents.Dependencies = append(found.Contents.Dependencies, dependency{p})
+	}
+	return json.Marshal(found)
+}
+
+// named is what has package URLs in a document of either kind.
+type named struct {
+	Components []struct {
+		PURL string `json:"purl"`
+	} `json:"components"`
+	Packages []struct {
+		Refs []struct {
+			Type    string `json:"referenceType"`
+			Locator string `json:"referenceLocator"`
+		} `json:"externalRefs"`
+	} `json:"packages"`
+}
+
+func (d named) purls() (list []string) {
 	for _, c := range d.Components {
 		list = append(list, c.PURL)
 	}
@@ -124,14 +147,5 @@ func PURLs(doc []byte) ([]byte, error) {
 			}
 		}
 	}
-	list = slices.DeleteFunc(list, func(p string) bool { return !strings.HasPrefix(p, "pkg:") })
-	slices.Sort(list)
-	type dependency struct {
-		PURL string `json:"purl"`
-	}
-	deps := []dependency{}
-	for _, p := range slices.Compact(list) {
-		deps = append(deps, dependency{p})
-	}
-	return json.Marshal(map[string]any{"image_contents": map[string]any{"dependencies": deps}})
+	return slices.DeleteFunc(list, func(p string) bool { return !strings.HasPrefix(p, "pkg:") })
 }

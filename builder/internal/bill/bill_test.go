@@ -56,8 +56,13 @@ func TestPURLs(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
-	if _, err := PURLs([]byte("text")); err == nil {
-		t.Error("no JSON is no error")
+	for docs, want := range map[string]string{
+		"text": `{"image_contents":{}}`, `{"components":[]}`: `{"image_contents":{}}`, "": `{"image_contents":{}}`,
+		`{"components":[{"purl":"pkg:b"}]}` + "\n" + `{"components":[{"purl":"pkg:a"}]}`: `{"image_contents":{"dependencies":[{"purl":"pkg:a"},{"purl":"pkg:b"}]}}`,
+	} {
+		if got, err := PURLs([]byte(docs)); string(got) != want || err != nil {
+			t.Errorf("%q: %s, %v", docs, got, err)
+		}
 	}
 }
 
