@@ -134,10 +134,13 @@ func (st *stage) share(ctx context.Context) (made func(*stage, error), err error
 	if err != nil {
 		return nil, err
 	}
+	if err := st.afterEarlier(ctx); err != nil {
+		return nil, err
+	}
+	have, made := st.b.share(meaning)
 	own := st.b.makingOf(st.def.Index)
 	own.meaning = meaning
 	close(own.known)
-	have, made := st.b.share(meaning)
 	if have != nil {
 		st.waiting(nil, "the same stage for "+have.owner.platform().String())
 		if st.b.done[st.def.Index], err = have.wait(ctx); err == nil {
@@ -146,4 +149,20 @@ func (st *stage) share(ctx context.Context) (made func(*stage, error), err error
 		}
 	}
 	return made, err
+}
+
+// afterEarlier waits until the meaning of the stage is known for the platforms that come first: it is built by the first of those that
+// share it, whichever is quicker.
+func (st *stage) afterEarlier(ctx context.Context) error {
+	for _, b := range st.b.builds {
+		if b == st.b {
+			break
+		}
+		if m := b.makingOf(st.def.Index); m != nil {
+			if err := m.wait(ctx, m.known); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
