@@ -20,7 +20,7 @@
 //   - mounts of a command: mount, mountbind, mountcontext, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
 //   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption
 //   - images: image, names, history, saveload, export, exportplatforms, platforms
-//   - copying images in: pull, policy, localsource, ocilayout, ociarchive, unpackdest, staging
+//   - copying images in: pull, pullprogress, policy, localsource, ocilayout, ociarchive, unpackdest, staging
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
 //   - registries: transfer, daemon, authfile, login, blobs, blobdest, chunked, remote
 //   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource

@@ -89,6 +89,8 @@ type PullOptions struct {
 	Registry Registry
 	// Report receives the copy progress lines of cli.md §5; nil discards them.
 	Report io.Writer
+	// Progress, if set, is told now and then how many bytes of an image are here, of those that are fetched.
+	Progress func(done, total int64) `json:"-"`
 }
 
 // Isolation chooses the runner (containers.md §8.4).

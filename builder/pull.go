@@ -318,9 +318,12 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 	}
 	to, from, done := s.unpacking(dest, src, o.Registry)
 	var resolved types.ImageReference
+	events, end := counting(o.Progress)
 	raw, err := s.transfer(ctx, to, from, o.Registry, copy.Options{
 		SourceCtx: sys, DestinationCtx: &s.sys, ReportWriter: report(o.Report), ReportResolvedReference: &resolved,
+		Progress: events, ProgressInterval: tellEach,
 	})
+	end()
 	done(err)
 	if name := refText(src); err != nil && !strings.Contains(err.Error(), name) {
 		err = fmt.Errorf("reading image %q: %w", name, err) // many of the library's errors do not say of what

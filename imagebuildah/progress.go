@@ -7,7 +7,7 @@ import "time"
 type Event struct {
 	Time time.Time `json:"time"`
 	// Kind is stage (one begins), waiting (it does), step (an instruction begins), cached or done (its end), output (what RUN
-	// printed), stage-done, warning, image or error.
+	// printed), stage-done, warning, image or error; or pull and pulled, of an image that is fetched, which belong to no stage.
 	Kind string `json:"kind"`
 	// Stage is the index of the stage, from 0; Name is its name, empty for none; Stages are all of the file.
 	Stage  int    `json:"stage"`
@@ -18,13 +18,14 @@ type Event struct {
 	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage. 0 is none.
 	Step  int `json:"step,omitempty"`
 	Steps int `json:"steps,omitempty"`
-	// Text is the instruction, what is waited for ("stage NAME", "its turn"), the output, the image's ID or the error.
+	// Text is the instruction, what is waited for ("stage NAME", "its turn"), the output, the image's ID or name, or the error.
 	Text string `json:"text,omitempty"`
 	// Stream is 1 for standard output, 2 for standard error.
 	Stream int `json:"stream,omitempty"`
-	// Layer is the result of a step, Bytes its size, Seconds what it took.
+	// Layer is the result of a step, Bytes its size, Seconds what it took. Of an image that is fetched Bytes of Total are here.
 	Layer   string  `json:"layer,omitempty"`
 	Bytes   int64   `json:"bytes,omitempty"`
+	Total   int64   `json:"total,omitempty"`
 	Seconds float64 `json:"seconds,omitempty"`
 }
 
@@ -37,6 +38,24 @@ func (j *job) event(e Event) {
 	j.watching.Lock()
 	defer j.watching.Unlock()
 	j.o.Progress(e)
+}
+
+// watchPull gives what tells how far the fetching of an image is, and what tells of its end, if any was fetched.
+func (j *job) watchPull(name string) (progress func(done, total int64), pulled func()) {
+	if j.o.Progress == nil {
+		return nil, func() {}
+	}
+	start, e := j.s.Now(), Event{Kind: "pull", Text: name}
+	progress = func(done, total int64) {
+		e.Bytes, e.Total = done, total
+		j.event(e)
+	}
+	return progress, func() {
+		if e.Total > 0 {
+			e.Kind, e.Seconds = "pulled", j.s.Now().Sub(start).Seconds()
+			j.event(e)
+		}
+	}
 }
 
 func (st *stage) event(e Event) {

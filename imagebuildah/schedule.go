@@ -240,7 +240,10 @@ func (j *job) pull(ctx context.Context, name string, o builder.PullOptions) (*bu
 			return
 		}
 		if ref, p.err = j.reference(name); p.err == nil {
+			var pulled func()
+			o.Progress, pulled = j.watchPull(name)
 			p.img, p.err = j.s.Pull(ctx, ref, o)
+			pulled()
 		}
 	})
 	return p.img, p.err

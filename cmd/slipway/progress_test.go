@@ -58,6 +58,12 @@ func TestTTYSize(t *testing.T) {
 			}
 		}
 	}
+	width, height = 40, 16
+	y.see(imagebuildah.Event{Kind: "pull", Text: "image", Bytes: 2e6, Total: 3e6})
+	if first := y.running()[0]; first != "[pull] image                    2MB/3MB" {
+		t.Errorf("%q", first)
+	}
+	y.see(imagebuildah.Event{Kind: "pulled", Text: "image", Bytes: 3e6, Total: 3e6})
 	width, height = 40, 6
 	if last := y.running()[4]; last != "… and 6 more" {
 		t.Errorf("%q", last)

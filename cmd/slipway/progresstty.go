@@ -24,7 +24,8 @@ type tty struct {
 	size   func() (width, height int) // of the terminal now; 0 where it does not know
 	mu     sync.Mutex
 	active map[place]*activity
-	drawn  int // lines that the next drawing replaces
+	pulls  map[string]imagebuildah.Event // how far images are, by name
+	drawn  int                           // lines that the next drawing replaces
 	ticker *time.Ticker
 	stop   chan struct{}
 	over   sync.WaitGroup
@@ -39,7 +40,7 @@ type activity struct {
 }
 
 func newTTY(to io.Writer, size func() (width, height int)) *tty {
-	t := &tty{to: to, size: size, active: map[place]*activity{}, ticker: time.NewTicker(200 * time.Millisecond), stop: make(chan struct{})}
+	t := &tty{to: to, size: size, active: map[place]*activity{}, pulls: map[string]imagebuildah.Event{}, ticker: time.NewTicker(200 * time.Millisecond), stop: make(chan struct{})}
 	t.over.Go(func() {
 		for {
 			select {
@@ -78,6 +79,11 @@ func (t *tty) see(e imagebuildah.Event) {
 			delete(t.active, placeOf(e))
 			t.draw(t.line(label(e)+" "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
 		}
+	case "pull":
+		t.pulls[e.Text] = e
+	case "pulled":
+		delete(t.pulls, e.Text)
+		t.draw(t.line("[pull] "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
 	case "warning":
 		t.draw(visible(e.Text))
 	case "stage-done":
@@ -136,20 +142,26 @@ func (t *tty) draw(finished string) {
 
 // running are the lines about what runs, no more than the terminal has.
 func (t *tty) running() (lines []string) {
-	stages := slices.SortedFunc(maps.Keys(t.active), place.compare)
-	room, hidden := t.height(), 0
-	if len(stages) > room {
-		hidden = len(stages) - room + 1
+	for _, name := range slices.Sorted(maps.Keys(t.pulls)) {
+		e := t.pulls[name]
+		lines = append(lines, t.line("[pull] "+name, units.HumanSize(float64(e.Bytes))+"/"+units.HumanSize(float64(e.Total))))
 	}
-	for _, n := range stages[:len(stages)-hidden] {
+	lines = append(lines, t.steps()...)
+	if room, all := t.height(), len(lines); all > room {
+		lines = append(lines[:room-1], cut(fmt.Sprintf("… and %d more", all-room+1), t.width()-1))
+	}
+	return lines
+}
+
+// steps are the lines about steps: with output, if there is room for it.
+func (t *tty) steps() (lines []string) {
+	stages := slices.SortedFunc(maps.Keys(t.active), place.compare)
+	for _, n := range stages {
 		a := t.active[n]
 		lines = append(lines, t.line(label(a.step)+" "+a.step.Text, fmt.Sprintf("%.1fs", time.Since(a.start).Seconds())))
-		if last := a.last(); last != "" && 2*len(stages) <= room {
+		if last := a.last(); last != "" && 2*len(stages)+len(t.pulls) <= t.height() {
 			lines = append(lines, cut("  | "+last, t.width()-1))
 		}
-	}
-	if hidden > 0 {
-		lines = append(lines, cut(fmt.Sprintf("… and %d more", hidden), t.width()-1))
 	}
 	return lines
 }
@@ -159,7 +171,7 @@ func (t *tty) end(failed bool) {
 	close(t.stop)
 	t.over.Wait()
 	running := t.active
-	t.active = map[place]*activity{}
+	t.active, t.pulls = map[place]*activity{}, nil
 	t.draw("")
 	if !failed {
 		return
