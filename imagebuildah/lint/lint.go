@@ -79,11 +79,12 @@ func Check(in Input) (*Result, error) {
 		c.nodes[n.StartLine] = n
 	}
 	text, ok := in.Args["BUILDKIT_DOCKERFILE_CHECK"]
+	var where []parser.Range
 	if !ok {
-		_, text, _, _ = parser.ParseDirective("check", []byte(in.Plan.Text))
+		_, text, where, _ = parser.ParseDirective("check", []byte(in.Plan.Text))
 	}
 	if c.cfg, err = linter.ParseLintOptions(text); err != nil {
-		return nil, err
+		return nil, in.Plan.At(where, err)
 	}
 	c.given, c.defaults = c.global(in.Args), c.global(nil)
 	c.file(res)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -74,7 +75,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	}
 	res, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
-		return nil, p.endless(err)
+		return nil, p.tooLong(p.endless(err))
 	}
 	p.Escape = res.EscapeToken
 	froms, err := prepare(res.AST)
@@ -128,6 +129,19 @@ func (p *Plan) located(err error) error {
 	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
+// maxLine is how long a line may be, in bytes (dockerfile.md §2.1).
+const maxLine = 65535
+
+// tooLong says which line an error about a long one, which the parser places nowhere, is about.
+func (p *Plan) tooLong(err error) error {
+	if !strings.HasSuffix(err.Error(), "max allowed size of 65535") {
+		return err
+	}
+	n := slices.IndexFunc(p.lines, func(line string) bool { return len(line) > maxLine })
+	at := parser.Position{Line: n + 1}
+	return p.At([]parser.Range{{Start: at, End: at}}, fmt.Errorf("dockerfile line greater than max allowed size of %d", maxLine))
+}
+
 // At says where in the file an error is.
 func (p *Plan) At(where []parser.Range, err error) error {
 	if len(where) == 0 {
@@ -156,9 +170,18 @@ func (p *Plan) excerpt(first, last int) string {
 		if n >= first && n <= last {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, Visible(strings.TrimRight(p.lines[n-1], "\r")))
+		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, Visible(shortened(strings.TrimRight(p.lines[n-1], "\r"))))
 	}
 	return b.String() + rule
+}
+
+// shortened is a line as far as anybody reads it.
+func shortened(line string) string {
+	const most = 1000
+	if len(line) <= most {
+		return line
+	}
+	return strings.ToValidUTF8(line[:most], "") + "…"
 }
 
 // Visible is text of a build file as a terminal may show it: control characters, which could move the cursor or rename

@@ -65,11 +65,12 @@ func TestNeededErrors(t *testing.T) {
 // Errors say where, and show it.
 func TestErrors(t *testing.T) {
 	t.Parallel()
-	for text, line := range map[string]int{"FROM scratch\nRUN x\nFOO y\n": 3, "FROM\n": 1, "FROM scratch\n\nCOPY a\n": 3, "RUN x\nFROM y\n": 1} {
+	for text, line := range map[string]int{"FROM scratch\nRUN x\nFOO y\n": 3, "FROM\n": 1, "FROM scratch\n\nCOPY a\n": 3, "RUN x\nFROM y\n": 1,
+		"FROM scratch\n\nENV A=" + strings.Repeat("x", 70000): 3} {
 		_, err := Parse("File", strings.NewReader(text))
 		var at *SourceError
-		if !errors.As(err, &at) || at.Line != line || !strings.Contains(at.Excerpt, ">>> ") {
-			t.Errorf("%q: %v", text, err)
+		if !errors.As(err, &at) || at.Line != line || !strings.Contains(at.Excerpt, ">>> ") || len(at.Excerpt) > 2000 {
+			t.Errorf("%.100q: %v", text, err)
 		}
 	}
 	for _, text := range []string{"", "\n\n", "# nothing\n", "ARG x\n"} {
