@@ -31,7 +31,7 @@ func OpenLogins(o StoreOptions, r Registry, compat string) (*Logins, error) {
 	}
 	file := r.AuthFile
 	r.AuthFile = ""
-	sys, err := registryContext(o.context(), r, Platform{})
+	sys, err := registryContext(o.context(o.Root), r, Platform{})
 	if err != nil {
 		return nil, err
 	}

@@ -145,34 +145,29 @@ func (s *Store) candidates(name string) ([]reference.Named, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]reference.Named{local}, s.remoteCandidates(name, named)...), nil
-}
-
-// remoteCandidates resolves a short name with registries.conf. Without any search registry configured
-// docker.io is the one, so that no file is needed (decisions.md §3.6).
-func (s *Store) remoteCandidates(name string, named reference.Named) []reference.Named {
-	fallback := []reference.Named{reference.TagNameOnly(named)}
-	search, err := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys)
-	if err != nil || len(search) == 0 {
-		if all, err := shortnames.ResolveLocally(&s.sys, name); err == nil {
-			for _, n := range all {
-				if reference.Domain(n) != "localhost" && n.String() != fallback[0].String() {
-					return append([]reference.Named{n}, fallback...) // an alias
-				}
-			}
-		}
-		return fallback
-	}
-	var found []reference.Named
-	resolved, err := shortnames.Resolve(&s.sys, name)
+	names := []reference.Named{local}
+	resolved, err := shortnames.ResolveLocally(&s.sys, name)
 	if err != nil {
 		s.o.Log.Debug("resolving short name", "name", name, "error", err)
-		return fallback
 	}
-	for _, c := range resolved.PullCandidates {
-		found = append(found, c.Value)
+	names = append(names, resolved...)
+	if search, err := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys); err != nil || len(search) == 0 {
+		names = append(names, reference.TagNameOnly(named))
 	}
-	return found
+	return names, nil
+}
+
+// remoteCandidates resolves a name with registries.conf, asking the user where that file wants it. A short name that it says nothing about, and
+// without any search registry configured, is docker.io's, so that no file is needed (decisions.md §3.6).
+func (s *Store) remoteCandidates(name string, named reference.Named) ([]shortnames.PullCandidate, error) {
+	resolved, err := shortnames.Resolve(&s.sys, name)
+	if err == nil {
+		return resolved.PullCandidates, nil
+	}
+	if search, serr := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys); serr == nil && len(search) == 0 && strings.Contains(err.Error(), "did not resolve to an alias") {
+		return []shortnames.PullCandidate{{Value: reference.TagNameOnly(named)}}, nil
+	}
+	return nil, fmt.Errorf("%s: %w", name, err)
 }
 
 // findImage returns the storage record of a local image given by name, ID, unique ID prefix (with or

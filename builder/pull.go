@@ -17,6 +17,7 @@ import (
 	dockerarchive "github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/shortnames"
 	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
@@ -96,17 +97,16 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	remotes := s.remoteCandidates(name, named)
-	if local != nil {
-		if n, err := reference.ParseNormalizedNamed(s.bestName(local, name)); err == nil {
-			remotes = []reference.Named{reference.TagNameOnly(n)} // a short name stands for its local match (exact.md §6.4)
-		}
+	remotes, err := s.pullCandidates(name, named, local)
+	if err != nil {
+		return nil, err
 	}
-	if local != nil && reference.Domain(remotes[0]) == "localhost" {
+	if local != nil && reference.Domain(remotes[0].Value) == "localhost" {
 		o.Registry.Retries = 0 // it was made here, and hardly anywhere else
 	}
 	var errs []error
-	for _, n := range remotes {
+	for _, candidate := range remotes {
+		n := candidate.Value
 		src, err := docker.NewReference(n)
 		if err != nil {
 			return nil, err
@@ -119,6 +119,9 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 		}
 		img, err := s.fetch(ctx, src, o)
 		if err == nil {
+			if rerr := candidate.Record(); rerr != nil {
+				s.o.Log.Warn("recording which registry was chosen", "name", name, "error", rerr)
+			}
 			return img, nil
 		}
 		errs = append(errs, err)
@@ -133,6 +136,16 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 		return nil, errs[0]
 	}
 	return nil, fmt.Errorf("%s: tried %d registries: %w", name, len(errs), errors.Join(errs...))
+}
+
+// pullCandidates is where to look for a name: a short name stands for its local match, if there is one (exact.md §6.4).
+func (s *Store) pullCandidates(name string, named reference.Named, local *storage.Image) ([]shortnames.PullCandidate, error) {
+	if local != nil {
+		if n, err := reference.ParseNormalizedNamed(s.bestName(local, name)); err == nil {
+			return []shortnames.PullCandidate{{Value: reference.TagNameOnly(n)}}, nil
+		}
+	}
+	return s.remoteCandidates(name, named)
 }
 
 // differs tells whether the registry has another image than the local one; it has not when it cannot be asked.
@@ -373,7 +386,34 @@ func (s *Store) PullAll(ctx context.Context, ref string, o PullOptions) ([]*Imag
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	repo, err := docker.NewReference(reference.TagNameOnly(reference.TrimNamed(named)))
+	candidates := []shortnames.PullCandidate{{Value: named}}
+	if src == nil {
+		if candidates, err = s.remoteCandidates(ref, named); err != nil {
+			return nil, err
+		}
+	}
+	var errs []error
+	for _, c := range candidates {
+		repo := reference.TrimNamed(c.Value)
+		tags, err := s.tags(ctx, repo, o)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listing tags of %s: %w", repo, err))
+			continue
+		}
+		if err := c.Record(); err != nil {
+			s.o.Log.Warn("recording which registry was chosen", "name", ref, "error", err)
+		}
+		return s.pullTags(ctx, repo, tags, o)
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	return nil, fmt.Errorf("%s: tried %d registries: %w", ref, len(errs), errors.Join(errs...))
+}
+
+// tags lists those of a repository.
+func (s *Store) tags(ctx context.Context, repo reference.Named, o PullOptions) (tags []string, err error) {
+	ref, err := docker.NewReference(reference.TagNameOnly(repo))
 	if err != nil {
 		return nil, err
 	}
@@ -381,18 +421,19 @@ func (s *Store) PullAll(ctx context.Context, ref string, o PullOptions) ([]*Imag
 	if err != nil {
 		return nil, err
 	}
-	if err := s.permit(repo, o.Registry, sys); err != nil {
+	if err := s.permit(ref, o.Registry, sys); err != nil {
 		return nil, err
 	}
-	var tags []string
-	err = s.retry(ctx, o.Registry, func() (err error) { tags, err = docker.GetRepositoryTags(ctx, sys, repo); return err })
-	if err != nil {
-		return nil, fmt.Errorf("listing tags of %s: %w", named.Name(), err)
-	}
+	err = s.retry(ctx, o.Registry, func() (err error) { tags, err = docker.GetRepositoryTags(ctx, sys, ref); return err })
+	return tags, err
+}
+
+// pullTags pulls images of a repository, whatever is here.
+func (s *Store) pullTags(ctx context.Context, repo reference.Named, tags []string, o PullOptions) ([]*Image, error) {
 	o.Policy = PullAlways
 	var all []*Image
 	for _, tag := range tags {
-		img, err := s.Pull(ctx, named.Name()+":"+tag, o)
+		img, err := s.Pull(ctx, repo.Name()+":"+tag, o)
 		if err != nil {
 			return all, err
 		}

@@ -67,7 +67,7 @@ func Open(o StoreOptions) (*Store, error) {
 	if err := s.setTempDir(); err != nil {
 		return nil, err
 	}
-	s.sys = s.o.context()
+	s.sys = s.o.context(st.GraphRoot())
 	o.Log.Debug("user namespace", "rung", userns.Current(), "ownership", s.own, "refused", userns.Why())
 	o.Log.Debug("opened storage", "root", st.GraphRoot(), "runroot", st.RunRoot(), "driver", st.GraphDriverName())
 	if err := s.sweep(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,12 +26,13 @@ import (
 
 	"github.com/slipway-build/slipway/builder/internal/hostconf"
 	"github.com/slipway-build/slipway/builder/source"
+	"github.com/slipway-build/slipway/internal/userns"
 )
 
-// context is the image library's context for all operations.
-func (o *StoreOptions) context() types.SystemContext {
+// context is the image library's context for all operations on storage in a directory.
+func (o *StoreOptions) context(root string) types.SystemContext {
 	sys := types.SystemContext{
-		SystemRegistriesConfPath:    o.RegistriesConf,
+		SystemRegistriesConfPath:    o.registriesConf(root),
 		SystemRegistriesConfDirPath: o.RegistriesConfDir,
 		UserShortNameAliasConfPath:  o.ShortNameAliases,
 		BigFilesTemporaryDir:        o.TempDir,
@@ -38,6 +40,24 @@ func (o *StoreOptions) context() types.SystemContext {
 	}
 	o.dockerDaemon(&sys)
 	return sys
+}
+
+// registriesConf is the file that replaces registries.conf, empty for none: it is asked for, or in an ordinary user's storage (cli.md §7).
+func (o *StoreOptions) registriesConf(root string) string {
+	if o.RegistriesConf != "" {
+		return o.RegistriesConf
+	}
+	if o.Environ != nil {
+		if file, _ := o.Environ("CONTAINERS_REGISTRIES_CONF"); file != "" {
+			return file
+		}
+	}
+	if own := filepath.Join(root, "registries.conf"); root != "" && userns.Outside() != 0 {
+		if _, err := os.Stat(own); err == nil {
+			return own
+		}
+	}
+	return ""
 }
 
 // system returns the image library's context for one operation.
@@ -232,9 +252,10 @@ func networkFailed(err error) bool {
 	var errno syscall.Errno
 	var name *net.DNSError
 	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // no TLS there
 	var netErr net.Error
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &certificate):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &certificate), errors.As(err, &plain):
 		return false
 	case errors.As(err, &name):
 		return !name.IsNotFound

@@ -110,7 +110,9 @@ func (d *delay) Type() string { return "duration" }
 
 // Set parses a duration.
 func (d *delay) Set(text string) (err error) {
-	*d.p, err = time.ParseDuration(text)
+	if *d.p, err = time.ParseDuration(text); err == nil && *d.p < 0 {
+		err = errors.New("want 0 or more")
+	}
 	return err
 }
 
