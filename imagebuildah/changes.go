@@ -100,6 +100,9 @@ func metadata(cmd instructions.Command, st *stage, cmdSet bool) ([]config.Change
 	case *instructions.VolumeCommand:
 		var list []config.Change
 		for _, v := range c.Volumes {
+			if v == "" { // a variable's value: else the parser says so
+				return nil, errors.New("VOLUME specified can not be an empty string")
+			}
 			list = append(list, config.Volume(v))
 		}
 		return list, nil

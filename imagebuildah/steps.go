@@ -208,7 +208,7 @@ func (j *job) scriptFile(text string) (file string, done func() error, err error
 
 // workdir is WORKDIR: it makes the directory at once, owned by the user (dockerfile.md §8).
 func (st *stage) workdir(ctx context.Context, c *instructions.WorkdirCommand, raw string) error {
-	if err := config.Workdir(c.Path)(st.cfg); err != nil {
+	if err := config.Workdir(first(c.Path, "."))(st.cfg); err != nil { // a variable may be empty
 		return err
 	}
 	dir, by := st.cfg.Config.WorkingDir, "/bin/sh -c #(nop) "+raw
