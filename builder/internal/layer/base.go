@@ -73,16 +73,10 @@ func (b *base) node(fd int, name string) (*node, error) {
 	if err := unix.Fstat(fd, &n.st); err != nil {
 		return nil, pathError("stat", name, err)
 	}
-	kind := n.st.Mode & unix.S_IFMT
-	if kind == unix.S_IFLNK {
-		return n, b.r.special(fd, "", n) // the empty name is the link itself
+	if kind := n.st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return n, b.r.special(fd, "", n) // the empty name is the file itself, a link too
 	}
-	if n.whiteout() {
-		return n, nil
-	}
-	if b.r.meant(n); kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		return n, nil
-	}
+	b.r.meant(n)
 	// A path descriptor gives no attributes, its name in /proc does.
 	proc := fmt.Sprintf("/proc/self/fd/%d", fd)
 	return n, b.r.xattrs(n, func(list []byte) (int, error) { return unix.Listxattr(proc, list) },
