@@ -10,6 +10,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/signature"
+	istorage "github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 )
@@ -47,7 +48,7 @@ func sameRepository(a, b types.ImageReference) bool {
 // retag gives a manifest of a repository another tag. Everything that it names is there already: the registry is sent
 // the manifest and nothing else.
 func (s *Store) retag(ctx context.Context, src, dest types.ImageReference, r Registry) (d digest.Digest, err error) {
-	pc, err := s.policyContext(r)
+	pc, err := s.policyContext(r, src)
 	if err != nil {
 		return "", err
 	}
@@ -74,11 +75,27 @@ func (s *Store) retag(ctx context.Context, src, dest types.ImageReference, r Reg
 	return digest.FromBytes(raw), nil
 }
 
-// policyContext is the signature policy in force, ready to judge images. The caller destroys it.
-func (s *Store) policyContext(r Registry) (*signature.PolicyContext, error) {
+// policyContext is the signature policy in force for images from src, ready to judge them. The caller destroys it. Where the policy says nothing
+// of local storage, what is there may leave it: it was judged when it came, or made here.
+func (s *Store) policyContext(r Registry, src types.ImageReference) (*signature.PolicyContext, error) {
 	policy, _, err := s.Policy(r.PolicyFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading signature policy: %w", err)
 	}
+	if _, scoped := policy.Transports[istorage.Transport.Name()]; !scoped && isStored(src) {
+		policy = acceptAll()
+	}
 	return signature.NewPolicyContext(policy)
+}
+
+// isStored tells whether all of a source is in local storage.
+func isStored(src types.ImageReference) bool {
+	if x, list := src.(indexRef); list {
+		for _, place := range x.x.where {
+			if localImage(place) == "" {
+				return false
+			}
+		}
+	}
+	return src.Transport().Name() == istorage.Transport.Name()
 }

@@ -120,7 +120,7 @@ func acceptAll() *signature.Policy {
 
 // transfer copies one image, retrying after network failures as r says. Messages go to report.
 func (s *Store) transfer(ctx context.Context, dest, src types.ImageReference, r Registry, o copy.Options) ([]byte, error) {
-	pc, err := s.policyContext(r)
+	pc, err := s.policyContext(r, src)
 	if err != nil {
 		return nil, err
 	}
