@@ -17,10 +17,12 @@ import (
 
 	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/pkg/compression"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/builder/internal/layer"
 	"github.com/slipway-build/slipway/internal/flock"
@@ -34,6 +36,9 @@ import (
 const (
 	cacheTag  = "slipway-cache"
 	cacheType = "application/vnd.slipway.cache.v1+json"
+
+	typeGzip = "application/vnd.oci.image.layer.v1.tar+gzip"
+	typeZstd = "application/vnd.oci.image.layer.v1.tar+zstd"
 )
 
 // Bounds of the list; the oldest steps go first.
@@ -65,7 +70,7 @@ type remoteStep struct {
 	Size   int64         `json:"size"`
 	Made   time.Time     `json:"made"`
 	Note   []byte        `json:"note,omitempty"`
-	// MediaType of the blob; empty for layers.
+	// MediaType of the blob; empty for layers that gzip has compressed.
 	MediaType string `json:"mediaType,omitempty"`
 }
 
@@ -148,11 +153,16 @@ func (c *RemoteCache) read(ctx context.Context) (err error) {
 	if err != nil || digest.FromBytes(text) != m.Config.Digest {
 		return ErrCacheDamaged
 	}
+	return c.parse(text)
+}
+
+// parse takes in a list. It is whoever's who may write to the place: of more steps than there may be the rest is left.
+func (c *RemoteCache) parse(text []byte) error {
 	var list []remoteStep
 	if err := json.Unmarshal(text, &list); err != nil {
 		return fmt.Errorf("%w: %w", ErrCacheDamaged, err)
 	}
-	for _, step := range list {
+	for _, step := range list[:min(len(list), maxCacheSteps)] {
 		if step.Blob.Validate() == nil && step.DiffID.Validate() == nil && step.DiffID.Algorithm() == digest.SHA256 {
 			c.list(step)
 		}
@@ -310,14 +320,18 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 
 // Push adds steps, and what cache mounts hold if the place is for these too. Registries have no compare-and-swap: the list is read
 // again afterwards, and written again if another writer's has replaced it; a step that is lost after three times costs a miss. It
-// returns the keys that were new, and names of mounts; an error may be about some of the mounts only.
-func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount) (added []string, err error) {
+// returns the keys that were new, and names of mounts; layers are compressed as z says, if not by gzip. An error may be about some of the mounts only.
+func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount, z Compression) (added []string, err error) {
 	if err := c.prepare(); err != nil {
+		return nil, err
+	}
+	chosen, err := c.s.withCompression(PushOptions{Compression: z}, ispec.MediaTypeImageManifest)
+	if err != nil {
 		return nil, err
 	}
 	fresh := map[string]remoteStep{}
 	for _, step := range c.unserved(steps) {
-		up, err := c.upload(ctx, step)
+		up, err := c.upload(ctx, step, chosen.Compression)
 		if err != nil {
 			return nil, err
 		}
@@ -359,24 +373,43 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 }
 
 // upload sends a layer, compressed.
-func (c *RemoteCache) upload(ctx context.Context, step RemoteStep) (up remoteStep, err error) {
+func (c *RemoteCache) upload(ctx context.Context, step RemoteStep, z Compression) (up remoteStep, err error) {
 	dest, err := c.destination(ctx)
 	if err != nil {
 		return up, err
 	}
 	defer dest.Close()
-	gzip := archive.Gzip
-	diff, err := c.s.st.Diff("", step.Layer.ID, &storage.DiffOptions{Compression: &gzip})
+	alg, err := compression.AlgorithmByName(first(z.Format, "gzip"))
+	if err != nil {
+		return up, unknownCompression(z.Format)
+	}
+	plain := archive.Uncompressed
+	diff, err := c.s.st.Diff("", step.Layer.ID, &storage.DiffOptions{Compression: &plain})
 	if err != nil {
 		return up, err
 	}
-	info, err := dest.PutBlob(ctx, diff, types.BlobInfo{Size: -1}, none.NoCache, false)
-	if err = errors.Join(err, diff.Close()); err != nil {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(errors.Join(pack(w, diff, alg, z.Level), diff.Close())) }()
+	info, err := dest.PutBlob(ctx, r, types.BlobInfo{Size: -1}, none.NoCache, false)
+	r.CloseWithError(context.Canceled) // ends the goroutine if it was not read to the end
+	if err != nil {
 		return up, err
 	}
 	up = entry(step)
 	up.Blob, up.Size = info.Digest, info.Size
+	if alg.Name() != compression.Gzip.Name() {
+		up.MediaType = typeZstd
+	}
 	return up, nil
+}
+
+func pack(w io.Writer, plain io.Reader, alg compression.Algorithm, level *int) error {
+	z, err := compression.CompressStream(w, alg, level)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(z, plain)
+	return errors.Join(err, z.Close())
 }
 
 // write writes the list and the artifact that holds it and its layers.
@@ -394,7 +427,7 @@ func (c *RemoteCache) write(ctx context.Context) error {
 	seen := map[digest.Digest]bool{}
 	for _, step := range list {
 		if !seen[step.Blob] {
-			layers = append(layers, descriptor{first(step.MediaType, "application/vnd.oci.image.layer.v1.tar+gzip"), step.Blob, step.Size})
+			layers = append(layers, descriptor{first(step.MediaType, typeGzip), step.Blob, step.Size})
 			seen[step.Blob] = true
 		}
 	}

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -99,4 +101,35 @@ func TestUnserved(t *testing.T) {
 			t.Errorf("%s: %q instead of %q", name, got, c.want)
 		}
 	}
+}
+
+// A list is whoever's who may write to the place: whatever it is, looking for steps in it ends, and gives a chain that stands on the base.
+func FuzzCacheList(f *testing.F) {
+	sum := digest.FromString("x")
+	one := remoteStep{Key: "1", Over: "base", DiffID: sum, Blob: sum}
+	two := remoteStep{Key: "2", Over: one.layer(), DiffID: sum, Blob: sum}
+	own := remoteStep{Key: "3", Over: two.layer(), DiffID: "sha512:" + sum, Blob: sum}
+	text, err := json.Marshal([]remoteStep{one, two, own, {Key: "mount:x", DiffID: sum, Blob: sum}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`[{"key":"1","over":"base"},null,{"made":"9999-12-31T23:59:59Z"}]`))
+	f.Add([]byte(`{"key":"1"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c := &RemoteCache{steps: map[string][]remoteStep{}, held: map[string]remoteStep{}}
+		if err := c.parse(text); err != nil && !errors.Is(err, ErrCacheDamaged) {
+			t.Error(err)
+		}
+		below := "base"
+		for _, r := range c.Chain("base", []WantedStep{{Key: "1"}, {Key: "2"}, {Key: "3"}}, time.Time{}) {
+			if r.step.Over != below {
+				t.Errorf("%v does not stand on %s", r, below)
+			}
+			below = r.step.layer()
+		}
+		if _, list, err := c.bounded(); err != nil || len(list) > maxCacheSteps {
+			t.Errorf("%d steps, %v", len(list), err)
+		}
+	})
 }

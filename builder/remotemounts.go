@@ -128,7 +128,7 @@ func (c *RemoteCache) uploadMount(ctx context.Context, m CacheMount) (step remot
 		return step, false, err
 	}
 	return remoteStep{
-		Key: m.listed(), DiffID: diffID, Blob: info.Digest, Size: info.Size, Made: c.s.o.Now(), MediaType: "application/vnd.oci.image.layer.v1.tar+zstd",
+		Key: m.listed(), DiffID: diffID, Blob: info.Digest, Size: info.Size, Made: c.s.o.Now(), MediaType: typeZstd,
 	}, true, nil
 }
 

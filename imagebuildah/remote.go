@@ -167,7 +167,7 @@ func (j *job) pushCache(ctx context.Context) {
 			err = nil
 		}
 		if err == nil {
-			added, err = c.Push(ctx, steps, mounts)
+			added, err = c.Push(ctx, steps, mounts, j.o.Output.Compression)
 		}
 		if err != nil {
 			j.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
