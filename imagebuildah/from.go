@@ -44,7 +44,7 @@ func (st *stage) from(ctx context.Context) error {
 		from := b.done[k]
 		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
 		st.scope, st.touched = from.scope, from.touched
-		return nil
+		return st.variables()
 	}
 	if st.cfg, st.base, err = b.baseImage(ctx, name, st.def.Index); err != nil {
 		return err
@@ -64,13 +64,25 @@ func (st *stage) from(ctx context.Context) error {
 	if _, ok := st.cfg.Config.Getenv("PATH"); !ok && st.cfg.OS != "windows" {
 		st.cfg.Config.Env = append(st.cfg.Config.Env, "PATH="+config.DefaultPath)
 	}
-	for _, kv := range b.o.Env {
+	st.scope = expand.Scope{Escape: b.plan.Escape, Env: st.cfg.Config.Env}
+	return st.variables()
+}
+
+// variables are those of --env: an ENV in front of every stage's instructions (dockerfile.md §16.1).
+func (st *stage) variables() error {
+	if len(st.b.o.Env) == 0 {
+		return nil
+	}
+	text := "/bin/sh -c #(nop) ENV"
+	for _, kv := range st.b.o.Env {
 		k, v, _ := strings.Cut(kv, "=")
 		if err := config.Env(k, v)(st.cfg); err != nil {
 			return err
 		}
+		st.scope.Set(k, v)
+		text += fmt.Sprintf(" %q=%q", k, v)
 	}
-	st.scope = expand.Scope{Escape: b.plan.Escape, Env: st.cfg.Config.Env}
+	st.history(config.History{CreatedBy: text, EmptyLayer: true})
 	return nil
 }
 
