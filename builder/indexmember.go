@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
@@ -190,14 +191,20 @@ func remoteMember(ctx context.Context, src types.ImageSource, sys *types.SystemC
 	return m, nil
 }
 
-// placeOf pins where an entry is: what a registry's tag names may change.
+// placeOf pins where an entry is: what a registry's tag names may change, and the list is used elsewhere than here.
 func placeOf(ref types.ImageReference, d digest.Digest) string {
 	if named := ref.DockerReference(); named != nil && ref.Transport().Name() == docker.Transport.Name() {
 		if c, err := reference.WithDigest(reference.TrimNamed(named), d); err == nil {
 			return "docker://" + c.String()
 		}
 	}
-	return ref.Transport().Name() + ":" + ref.StringWithinTransport()
+	rest := ref.StringWithinTransport()
+	if isLocalTransport(ref) {
+		if abs, err := filepath.Abs(rest); err == nil { // what follows the path stays at its end
+			rest = abs
+		}
+	}
+	return ref.Transport().Name() + ":" + rest
 }
 
 // readRemote opens an image elsewhere for f, retrying after network failures. f may be called more than once.
