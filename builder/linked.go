@@ -30,7 +30,7 @@ type Linked struct {
 	lock *flock.Lock
 }
 
-// NewLinked begins such a layer. The caller copies into it, then calls Add or Discard.
+// NewLinked begins a layer of its own above the container's. The caller copies into it, then calls Add or Discard.
 func (c *Container) NewLinked() (*Linked, error) {
 	dir := filepath.Join(c.dir, linkedDir, newID()[:16])
 	if err := os.MkdirAll(filepath.Join(dir, "tree"), 0o755); err != nil { //nolint:gosec // the container's directory is closed to others

@@ -32,9 +32,6 @@ func ParseMount(text string, expand func(string) (string, error)) (Mount, error)
 	return m, nil
 }
 
-// ParseVolume reads one value of --volume (cli.md §8.15).
-func ParseVolume(text string) (Mount, error) { return mounts.Volume(text) }
-
 // mounting turns the mounts of one command into those of a specification. Whatever a mount needs on the host is pinned
 // by a descriptor before it is used, so that nobody can put something else in its place (CVE-2024-1753, CVE-2024-11218).
 type mounting struct {

@@ -85,7 +85,6 @@ type Platform struct{ OS, Arch, Variant string }
 type PullOptions struct {
 	Policy   PullPolicy
 	Platform Platform
-	AllTags  bool
 	Registry Registry
 	// Report receives the copy progress lines of cli.md §5; nil discards them.
 	Report io.Writer
@@ -159,14 +158,15 @@ type Security struct {
 
 // Limits on a command's resources (cli.md §8.4). Zero means unlimited or the default.
 type Limits struct {
-	CgroupParent           string
+	CgroupParent string // a path below the root of the hierarchy
+	// CPUQuota of each CPUPeriod, both in microseconds, is what a command gets of one CPU; a quota of -1 is unlimited. CPUShares is its weight beside others.
 	CPUPeriod              uint64
 	CPUQuota               int64
 	CPUShares              uint64
-	CPUSetCPUs, CPUSetMems string
-	Memory, MemorySwap     int64 // bytes; MemorySwap -1 is unlimited
-	ShmSize                int64 // bytes
-	Ulimits                []string
+	CPUSetCPUs, CPUSetMems string   // numbers and ranges, as "0-3,5"
+	Memory, MemorySwap     int64    // bytes; MemorySwap includes Memory, -1 is unlimited
+	ShmSize                int64    // bytes
+	Ulimits                []string // "TYPE=SOFT[:HARD]"
 }
 
 // Hosts is the name service of a command (cli.md §8.6).
@@ -212,8 +212,8 @@ type MountSource struct {
 // RunOptions controls one command in a container.
 type RunOptions struct {
 	Sandbox Sandbox
-	User    string
-	Dir     string
+	User    string   // "user[:group]" by name or number; empty is the configuration's
+	Dir     string   // made if it is not there; empty is the configuration's
 	Env     []string // "K=V"; later entries win over earlier ones and over the image's
 	// Hostname of the command; empty is the container's short ID.
 	Hostname string
@@ -287,7 +287,7 @@ type Output struct {
 	// Epoch fixes created and history only; with Rewrite it also clamps mtimes in new layers.
 	Epoch   *time.Time
 	Rewrite bool
-	Squash  bool
+	Squash  bool // one layer with everything, the base included
 	// OmitHistory, NoCreatedAnnotation and IdentityLabel are the switches of cli.md §8.11; IdentityLabel nil is the default there.
 	OmitHistory         bool
 	NoCreatedAnnotation bool
@@ -300,8 +300,8 @@ type Output struct {
 // Compression of layers on their way to something other than local storage.
 type Compression struct {
 	Format string // gzip, zstd, zstd:chunked; empty is the default
-	Level  *int
-	Force  bool
+	Level  *int   // 1 to 9 of gzip, 1 to 20 of zstd; nil is the default
+	Force  bool   // layers that have another compression are compressed anew
 	// Disable keeps layers uncompressed where the destination permits; Enable insists. Neither is the operation's default.
 	Disable, Enable bool
 }

@@ -11,11 +11,11 @@ import (
 
 func newPullCmd(g *globals) *cobra.Command {
 	var o builder.PullOptions
-	var quiet bool
+	var allTags, quiet bool
 	cmd := &cobra.Command{Use: "pull [flags] IMAGE", Short: "Copy an image into local storage", Example: "  pull alpine\n  pull oci-archive:app.tar",
 		Args: exactly(1, "an image name must be specified")}
 	fs := cmd.Flags()
-	fs.BoolVarP(&o.AllTags, "all-tags", "a", false, "every tag of the repository")
+	fs.BoolVarP(&allTags, "all-tags", "a", false, "every tag of the repository")
 	parsedFlag(fs, &o.Policy, "policy", "pull `policy`: missing, always, ifnewer, never", pullPolicy)
 	fs.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	fs.BoolVar(&o.Registry.RemoveSignatures, "remove-signatures", false, "do not copy signatures")
@@ -33,7 +33,7 @@ func newPullCmd(g *globals) *cobra.Command {
 		}
 		defer g.holdStart()()
 		images := make([]*builder.Image, 1)
-		if o.AllTags {
+		if allTags {
 			images, err = s.PullAll(ctx, args[0], o)
 		} else {
 			images[0], err = s.Pull(ctx, args[0], o)
