@@ -15,12 +15,14 @@ func (st *stage) explain(s *step) {
 	if !st.b.o.ExplainCache {
 		return
 	}
-	switch {
-	case s.layer != nil:
-		st.printf("--> cache hit %s, made %s\n", s.key[:12], st.b.s.StepMade(s.key, s.layer).UTC().Format(time.RFC3339))
-	default:
-		st.printf("--> cache miss %s\n", st.reason(s))
+	text := ""
+	if s.layer != nil {
+		text = fmt.Sprintf("cache hit %s, made %s", s.key[:12], st.b.s.StepMade(s.key, s.layer).UTC().Format(time.RFC3339))
+	} else {
+		text = "cache miss " + st.reason(s)
 	}
+	st.printf("--> %s\n", text)
+	st.event(Event{Kind: "explain", Step: s.number, Steps: len(st.def.Commands) + 1, Text: text})
 }
 
 func (st *stage) reason(s *step) string {

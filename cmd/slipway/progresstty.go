@@ -79,6 +79,8 @@ func (t *tty) see(e imagebuildah.Event) {
 			delete(t.active, placeOf(e))
 			t.draw(t.line(label(e)+" "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
 		}
+	case "explain":
+		t.draw(label(e) + " " + visible(e.Text))
 	case "pull":
 		t.pulls[e.Text] = e
 	case "pulled":
