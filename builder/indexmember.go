@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
@@ -232,9 +233,9 @@ func (s *Store) readRemote(ctx context.Context, ref types.ImageReference, r Regi
 	return nil
 }
 
-// refText is how users write a reference.
+// refText is how users write a reference. The library adds a colon to layouts without a name.
 func refText(ref types.ImageReference) string {
-	return ref.Transport().Name() + ":" + ref.StringWithinTransport()
+	return ref.Transport().Name() + ":" + strings.TrimSuffix(ref.StringWithinTransport(), ":")
 }
 
 // IndexJSON returns a list in local storage, else one in a registry, as it is.
