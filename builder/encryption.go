@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containers/image/v5/copy"
 	istorage "github.com/containers/image/v5/storage"
@@ -53,4 +54,12 @@ func decryption(keys []string, dest types.ImageReference) (*encconfig.DecryptCon
 		return nil, fmt.Errorf("reading decryption keys: %w", err)
 	}
 	return cc.DecryptConfig, nil
+}
+
+// keyless words the error of a copy into local storage that lacks a key as the contract does (exact.md §9.1).
+func keyless(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "missing private key needed for decryption") {
+		return err
+	}
+	return fmt.Errorf("%s: encrypted, the layer does not match config's DiffID: name a key with --decryption-key", strings.TrimRight(err.Error(), ": \n"))
 }

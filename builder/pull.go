@@ -338,6 +338,7 @@ func (s *Store) copyIn(ctx context.Context, dest, src types.ImageReference, o Pu
 	})
 	end()
 	done(err)
+	err = keyless(err)
 	if name := refText(src); err != nil && !strings.Contains(err.Error(), name) {
 		err = fmt.Errorf("reading image %q: %w", name, err) // many of the library's errors do not say of what
 	}
