@@ -18,6 +18,8 @@ func buildKitRows() []prepared {
 		{row: row{"30 steps, cold; peer: BuildKit", 1, "$BUILD --no-cache ctx30 >/dev/null", 0.35}, before: steps30},
 		{row: row{"30 steps, cached; peer: BuildKit", 3, "$BUILD ctx30 >/dev/null", 0.25}, before: steps30},
 		{row: row{"200 MB context, unchanged; peer: BuildKit", 3, "$BUILD ctx200 >/dev/null", 0.4}, before: context200},
+		{row: row{"eight stages of sleep 0.5; peer: BuildKit", 1, "$BUILD --no-cache $EIGHT ctx8 >/dev/null", 0}, before: stages8},
+		{row: row{"sleep 0.5 beside another stage's; peer: BuildKit", 1, "$BUILD --no-cache ctx2 >/dev/null", 0}, before: stages2},
 	}
 }
 
@@ -44,7 +46,7 @@ func measureBuildKit(rows []prepared, n int, ours *tool, h *harness.Harness) (re
 		return nil, err
 	}
 	us := *ours
-	us.env = append(slices.Clip(us.env), "BUILD=tool bud -q --layers")
+	us.env = append(slices.Clip(us.env), "BUILD=tool bud -q --layers", "EIGHT=--jobs 8")
 	theirs := &tool{program: daemons.CLI, dir: dir, daemons: daemons, env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "TMPDIR=" + dir,
 		"STORE=" + dir, "DOCKER_HOST=" + daemons.Host, "DOCKER_BUILDKIT=1", "BUILD=tool build -q --network none"}}
 	if _, err := theirs.run("tool load -qi base.tar", 1); err != nil {

@@ -78,6 +78,10 @@ const context200 = `mkdir -p ctx200; test -e ctx200/big || head -c 200000000 /de
 const stages8 = `mkdir -p ctx8; { for i in 1 2 3 4 5 6 7 8; do echo "FROM base AS s$i"; echo "RUN sleep 0.5; echo $i >/r$i"; done; echo FROM scratch; for i in 1 2 3 4 5 6 7 8; do echo "COPY --from=s$i /r$i /"; done; } >ctx8/Dockerfile
 `
 
+// stages2 writes a Dockerfile whose last stage has something to do until the other one is there.
+const stages2 = `mkdir -p ctx2; printf 'FROM base AS a\nRUN sleep 0.5; echo a >/a\nFROM base\nRUN sleep 0.5; echo b >/b\nCOPY --from=a /a /\n' >ctx2/Dockerfile
+`
+
 // script14 is from, copy, config five times, run five times, commit, rm.
 const script14 = `c=$(tool from base)
 tool copy -q $c file /file >/dev/null
