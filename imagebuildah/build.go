@@ -210,14 +210,16 @@ func (b *build) prepare(ctx context.Context) (err error) {
 	if b.target, err = b.plan.Target(b.o.Target); err != nil {
 		return err
 	}
-	if b.needed, err = b.plan.Needed(b.target, b.sources); err != nil || !b.o.AllStages {
+	if b.needed, err = b.plan.Needed(b.target, b.sources); err != nil {
 		return err
 	}
-	b.needed = nil
-	for i := range b.target + 1 { // stages need earlier ones only
-		b.needed = append(b.needed, i)
+	if b.o.AllStages {
+		b.needed = nil
+		for i := range b.target + 1 { // stages need earlier ones only
+			b.needed = append(b.needed, i)
+		}
 	}
-	return nil
+	return b.checkMounts()
 }
 
 // finish writes the image of the last stage, which prints to out.

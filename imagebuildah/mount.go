@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/imagebuildah/expand"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 )
 
@@ -74,6 +76,28 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 		}
 		return true, nil
 	}, nil
+}
+
+// checkMounts refuses mounts that are wrong whatever variables hold, before anything is done.
+func (b *build) checkMounts() error {
+	none := expand.Scope{Escape: b.plan.Escape}
+	for _, i := range b.needed {
+		for _, cmd := range b.plan.Stages[i].Commands {
+			run, ok := cmd.(*plan.Run)
+			if !ok {
+				continue
+			}
+			for _, m := range run.Mounts {
+				if strings.Contains(m, "$") {
+					continue
+				}
+				if _, err := builder.ParseMount(m, none.Expand); err != nil {
+					return b.plan.At(run.Location(), &StepError{text(run), err})
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // mountFlag is what names the tree of a mount, for messages.
