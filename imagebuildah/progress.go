@@ -7,8 +7,8 @@ import "time"
 type Event struct {
 	Time time.Time `json:"time"`
 	// Kind is stage (one begins), waiting (it does), step (an instruction begins), cached or done (its end), output (what RUN
-	// printed), explain (what Options.ExplainCache asks for), stage-done, warning, image or error; or pull and pulled, of an image that
-	// is fetched, which belong to no stage.
+	// printed), explain and usage (what Options.ExplainCache and LogUsage ask for), stage-done, warning, image or error; or pull and
+	// pulled, of an image that is fetched, which belong to no stage.
 	Kind string `json:"kind"`
 	// Stage is the index of the stage, from 0; Name is its name, empty for none; Stages are all of the file.
 	Stage  int    `json:"stage"`

@@ -47,4 +47,5 @@ func (st *stage) used(start usage) {
 		return
 	}
 	st.printf("%s", text)
+	st.event(Event{Kind: "usage", Text: text})
 }

@@ -30,6 +30,9 @@ func keepFlags(fs *pflag.FlagSet, f *buildFlags) func() error {
 		case "keep":
 			o.Keep = true
 		case "shell":
+			if f.progress == "tty" {
+				return errors.New("--progress tty draws on the terminal that the shell of --on-failure shell has: use plain or json")
+			}
 			f.shell()
 		default:
 			return fmt.Errorf("invalid --on-failure %q: want remove, keep or shell", f.onFailure)

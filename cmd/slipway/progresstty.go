@@ -79,7 +79,7 @@ func (t *tty) see(e imagebuildah.Event) {
 			delete(t.active, placeOf(e))
 			t.draw(t.line(label(e)+" "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
 		}
-	case "explain":
+	case "explain", "usage":
 		t.draw(label(e) + " " + visible(e.Text))
 	case "pull":
 		t.pulls[e.Text] = e
