@@ -21,7 +21,7 @@ import (
 // stays usable and keeps its base, unless o.Remove (containers.md §11). The error is ErrInUse if the container is to be removed
 // while a command runs in it.
 func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions) (*Image, error) {
-	full, err := localNames(names)
+	full, err := c.s.localNames(names)
 	if err != nil {
 		return nil, err
 	}

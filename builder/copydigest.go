@@ -23,7 +23,7 @@ func ContentDigest(ctx context.Context, src *rootfs.Root, patterns []string, o C
 }
 
 // FullNames are names as local storage keeps them: with registry and tag.
-func FullNames(names []string) ([]string, error) { return localNames(names) }
+func (s *Store) FullNames(names []string) ([]string, error) { return s.localNames(names) }
 
 // ContextIndex is what earlier builds have found out of the files of a context directory, given by its absolute path. The
 // caller gives it back with SaveIndex.

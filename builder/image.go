@@ -171,7 +171,7 @@ func (s *Store) Tag(nameOrID string, names ...string) error {
 	if err != nil {
 		return err
 	}
-	full, err := localNames(names)
+	full, err := s.localNames(names)
 	if err != nil {
 		return err
 	}
@@ -202,10 +202,15 @@ func (s *Store) Untag(nameOrID string, names ...string) error {
 	return translate(s.st.RemoveNames(img.ID, full))
 }
 
-func localNames(names []string) ([]string, error) {
+// localNames are names as local storage keeps them. They may be written containers-storage:[STORE]NAME.
+func (s *Store) localNames(names []string) ([]string, error) {
 	full := make([]string, 0, len(names))
 	for _, name := range names {
-		named, err := localName(name)
+		own, err := s.ownName(name)
+		if err != nil {
+			return nil, err
+		}
+		named, err := localName(own)
 		if err != nil {
 			return nil, fmt.Errorf("tag %w", err)
 		}

@@ -89,7 +89,7 @@ func (j *job) several() bool { return j.o.List || len(j.builds) > 1 }
 
 // run builds.
 func (j *job) run(ctx context.Context) (*Result, error) {
-	names, err := builder.FullNames(j.o.Tags)
+	names, err := j.s.FullNames(j.o.Tags)
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,9 @@ func ClearLabels() Change { return set(func(i *Image) { i.Config.Labels = nil })
 
 // Annotation sets an annotation of the manifest, UnsetAnnotation removes one, ClearAnnotations all.
 func Annotation(key, value string) Change {
+	if key == "" {
+		return func(*Image) error { return fmt.Errorf("annotation \"=%s\" has no name", value) }
+	}
 	return set(func(i *Image) {
 		if i.Annotations == nil {
 			i.Annotations = map[string]string{}

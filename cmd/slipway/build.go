@@ -202,7 +202,7 @@ func (f *buildFlags) run(ctx context.Context, s *builder.Store, args []string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	if err = f.names(ctx); err != nil {
+	if err = f.names(ctx, s); err != nil {
 		return err
 	}
 	if f.allPlatforms {

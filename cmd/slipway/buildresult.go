@@ -15,7 +15,7 @@ import (
 type buildTags struct{ all, places []string }
 
 // local are the names in local storage.
-func (t *buildTags) local(list string) (names []string, err error) {
+func (t *buildTags) local(s *builder.Store, list string) (names []string, err error) {
 	for _, tag := range t.all {
 		remote, err := builder.Destination(tag)
 		if err != nil {
@@ -27,11 +27,11 @@ func (t *buildTags) local(list string) (names []string, err error) {
 			names = append(names, tag)
 		}
 	}
-	full, err := builder.FullNames(names)
+	full, err := s.FullNames(names)
 	if err != nil || list == "" {
 		return names, err
 	}
-	own, err := builder.FullNames([]string{list})
+	own, err := s.FullNames([]string{list})
 	if err != nil {
 		return nil, err
 	}
@@ -44,15 +44,15 @@ func (t *buildTags) local(list string) (names []string, err error) {
 }
 
 // names finds out what the result is to be called.
-func (f *buildFlags) names(ctx context.Context) (err error) {
-	if f.o.Tags, err = f.tags.local(f.o.Manifest); err != nil {
+func (f *buildFlags) names(ctx context.Context, s *builder.Store) (err error) {
+	if f.o.Tags, err = f.tags.local(s, f.o.Manifest); err != nil {
 		return err
 	}
 	f.o.Shown = append(f.tags.all, "")[0]
 	if len(f.tags.places) > 0 && len(f.o.Tags) == 0 {
 		return nil // signed where it is pushed
 	}
-	full, err := builder.FullNames(f.o.Tags)
+	full, err := s.FullNames(f.o.Tags)
 	if err == nil {
 		err = f.sign.CheckLocal(ctx, full)
 	}
@@ -61,7 +61,7 @@ func (f *buildFlags) names(ctx context.Context) (err error) {
 
 // signed signs the images in local storage under their names.
 func (f *buildFlags) signed(ctx context.Context, s *builder.Store, res *imagebuildah.Result) error {
-	full, err := builder.FullNames(f.o.Tags)
+	full, err := s.FullNames(f.o.Tags)
 	if err != nil || len(full) == 0 {
 		return err
 	}

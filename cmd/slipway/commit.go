@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -157,7 +158,8 @@ func (f *commitFlags) edits() ([]config.Change, error) {
 	}
 	list = append(list, edits...)
 	for _, a := range f.annotations {
-		list = append(list, config.EditAnnotation(a))
+		k, v, _ := strings.Cut(a, "=")
+		list = append(list, config.Annotation(k, v))
 	}
 	for _, k := range f.unsetEnv {
 		list = append(list, config.UnsetEnv(k))
