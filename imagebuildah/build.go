@@ -115,7 +115,7 @@ type Options struct {
 	LogUsage bool
 	Usage    io.Writer
 	// Jobs is how many commands run at once, of stages that do not need each other, and how many images are pulled; 0 is as many as
-	// there are CPUs. With 1 the stages are built one after the other.
+	// there are CPUs for this process. With 1 the stages are built one after the other.
 	Jobs int
 	// Outs replace Out and Err of one platform.
 	Outs map[builder.Platform]io.Writer

@@ -65,11 +65,11 @@ func (j *job) stages(ctx context.Context) error {
 	for _, b := range j.builds {
 		j.console.add(b.o.Out, b.o.Err) // for what is printed when all stages are there
 	}
-	atOnce := len(nodes)
+	limit := 0
 	if j.o.Jobs == 1 {
-		atOnce = 1
+		limit = 1
 	}
-	return graph.Run(ctx, needs, atOnce, func(ctx context.Context, n int) error {
+	return graph.Run(ctx, needs, limit, func(ctx context.Context, n int) error {
 		out, b, i := j.console.list[n], nodes[n].b, nodes[n].stage
 		if err := b.produce(ctx, i, b.making[i], out); err != nil {
 			if !errors.Is(err, context.Canceled) {

@@ -4,16 +4,15 @@ package graph
 import (
 	"context"
 	"errors"
-	"runtime"
 )
 
 // Run calls do for each of the nodes 0 to len(needs)-1, a node once those that needs lists for it have succeeded, at most
-// jobs at a time (0: as many as there are CPUs). Of the nodes that are ready the lowest one goes first, so that with
+// jobs at a time (0: all that can). Of the nodes that are ready the lowest one goes first, so that with
 // one job the order is fixed. The first error cancels the context of the others and Run returns when all have ended, with the
 // error of the lowest node that failed by itself. Nodes that need each other in a circle are an error.
 func Run(ctx context.Context, needs [][]int, jobs int, do func(ctx context.Context, node int) error) error {
 	if jobs <= 0 {
-		jobs = runtime.NumCPU()
+		jobs = len(needs)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -19,10 +19,10 @@ type waiter struct {
 	turn chan struct{} // closed when it has a place
 }
 
-// NewPlaces makes n places (0: as many as there are CPUs).
+// NewPlaces makes n places (0: as many as there are CPUs for us: the limit of a pod counts).
 func NewPlaces(n int) *Places {
 	if n <= 0 {
-		n = runtime.NumCPU()
+		n = runtime.GOMAXPROCS(0)
 	}
 	return &Places{free: n}
 }
