@@ -156,7 +156,7 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 		return nil, err
 	}
 	co.ReportWriter, co.DestinationTimestamp = report(o.Report), o.Time
-	co.ForceCompressionFormat = o.Compression.Format != ""
+	co.ForceCompressionFormat = o.Compression.chosen() != ""
 	co.ImageListSelection = copy.CopyAllImages
 	if o.ListOnly {
 		co.ImageListSelection = copy.CopySpecificImages

@@ -288,23 +288,33 @@ func (c Compression) Check() error {
 	return nil
 }
 
+// chosen is the format that every layer is to have, whatever it has: the one that was asked for, with Force the default one. "" leaves layers
+// that are compressed as they are.
+func (c Compression) chosen() string {
+	if c.Force {
+		return first(c.Format, "gzip")
+	}
+	return c.Format
+}
+
 // compress puts what c asks for into a destination's context. byDefault is what the operation does when
 // nothing is asked: pushes compress, commits to anything but a registry do not (decisions.md §3.12).
 func compress(sys *types.SystemContext, c Compression, byDefault bool) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	if c.Format != "" {
-		alg, err := compression.AlgorithmByName(c.Format)
+	format := c.chosen()
+	if format != "" {
+		alg, err := compression.AlgorithmByName(format)
 		if err != nil {
-			return unknownCompression(c.Format)
+			return unknownCompression(format)
 		}
 		sys.CompressionFormat, sys.CompressionLevel = &alg, c.Level
 	} else if c.Level != nil {
 		sys.CompressionLevel = c.Level
 	}
-	on := (byDefault || c.Enable || c.Format != "") && !c.Disable
-	sys.DirForceCompress = on && (c.Enable || c.Format != "")
+	on := (byDefault || c.Enable || format != "") && !c.Disable
+	sys.DirForceCompress = on && (c.Enable || format != "")
 	sys.OCIAcceptUncompressedLayers = !on
 	return nil
 }
