@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -69,17 +70,25 @@ func (s *Store) Remote(ctx context.Context, name string, p Platform, r Registry)
 }
 
 func documents(ctx context.Context, src types.ImageSource, sys *types.SystemContext) (*Remote, error) {
-	top := image.UnparsedInstance(src, nil)
-	raw, mediaType, err := top.Manifest(ctx)
+	one := image.UnparsedInstance(src, nil)
+	raw, mediaType, err := one.Manifest(ctx)
 	if err != nil {
 		return nil, err
 	}
 	found := &Remote{Top: raw}
-	img, err := image.FromUnparsedImage(ctx, sys, top)
-	if err != nil {
-		if manifest.IsIndex(mediaType) && strings.Contains(err.Error(), "no image found") {
-			return found, nil // a list without an image for this platform can be shown as a list
+	if manifest.IsIndex(mediaType) {
+		list, err := cmanifest.ListFromBlob(raw, mediaType)
+		if err != nil {
+			return nil, err
 		}
+		d, err := list.ChooseInstance(sys)
+		if err != nil {
+			return found, nil //nolint:nilerr // a list without an image for this platform can be shown as a list
+		}
+		one = image.UnparsedInstance(src, &d)
+	}
+	img, err := image.FromUnparsedImage(ctx, sys, one)
+	if err != nil {
 		return nil, err
 	}
 	if found.Manifest, _, err = img.Manifest(ctx); err != nil {
@@ -94,10 +103,18 @@ func documents(ctx context.Context, src types.ImageSource, sys *types.SystemCont
 	return found, nil
 }
 
+// Chosen fails if the name stands for a list without an image for the platform.
+func (r *Remote) Chosen() error {
+	if r.Manifest == nil {
+		return fmt.Errorf("%s: %w for this platform: choose one with --platform, or see the list with --raw", r.name, manifest.ErrNoPlatform)
+	}
+	return nil
+}
+
 // View is what inspect shows.
 func (r *Remote) View() (*RemoteView, error) {
-	if r.Manifest == nil {
-		return nil, fmt.Errorf("%s: %w for this platform: choose one with --platform, or see the list with --raw", r.name, manifest.ErrNoPlatform)
+	if err := r.Chosen(); err != nil {
+		return nil, err
 	}
 	cfg, err := config.Parse(r.Config)
 	if err != nil {
@@ -168,6 +185,9 @@ func (s *Store) onlyTag(ctx context.Context, ref types.ImageReference, sys *type
 	named := reference.TrimNamed(ref.DockerReference())
 	var want digest.Digest
 	err := s.retry(ctx, r, func() (err error) { want, err = docker.GetDigest(ctx, sys, ref); return err })
+	if err != nil && strings.Contains(err.Error(), "StatusCode: 404") {
+		return errors.New("manifest unknown") // the answer has no text, as nothing but its head was asked for
+	}
 	if err != nil {
 		return err
 	}

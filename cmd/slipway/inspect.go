@@ -70,13 +70,21 @@ func (g *globals) inspectRemote(ctx context.Context, s *builder.Store, name stri
 	if err != nil {
 		return err
 	}
+	one := f.platform != (builder.Platform{})
 	switch {
-	case f.raw && f.platform != (builder.Platform{}):
-		return g.asIs(r.Manifest)
-	case f.raw:
+	case f.raw && !one:
 		return g.asIs(r.Top)
-	case f.kind == "manifest":
+	case f.kind == "manifest" && !one:
 		return g.showDocument(r.Top, f.format)
+	}
+	if err := r.Chosen(); err != nil {
+		return err
+	}
+	switch {
+	case f.raw:
+		return g.asIs(r.Manifest)
+	case f.kind == "manifest":
+		return g.showDocument(r.Manifest, f.format)
 	case f.config:
 		return g.asIs(r.Config)
 	}
