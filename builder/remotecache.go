@@ -55,9 +55,12 @@ type RemoteCache struct {
 	dir   string // of a layout
 	// mounts says that the content of cache mounts is exchanged too.
 	mounts bool
-	sys    *types.SystemContext
-	steps  map[string][]remoteStep // by key, the newest results first
-	held   map[string]remoteStep   // what cache mounts hold
+	// least says that it gets only the steps that the result stands on.
+	least bool
+	z     Compression // of this place
+	sys   *types.SystemContext
+	steps map[string][]remoteStep // by key, the newest results first
+	held  map[string]remoteStep   // what cache mounts hold
 }
 
 // remoteStep is one result of a cached step.
@@ -107,9 +110,12 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 	if err != nil {
 		return nil, err
 	}
-	c := &RemoteCache{s: s, place: place, ref: at.ref, dir: at.dir, mounts: at.mounts, sys: sys}
+	c := &RemoteCache{s: s, place: place, ref: at.ref, dir: at.dir, mounts: at.mounts, least: at.least, z: at.z, sys: sys}
 	return c, c.read(ctx)
 }
+
+// Least tells whether the place is to get the steps that the result stands on, and no others (mode=min).
+func (c *RemoteCache) Least() bool { return c.least }
 
 // Place is what the cache was opened with.
 func (c *RemoteCache) Place() string { return c.place }
@@ -324,6 +330,12 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount, z Compression) (added []string, err error) {
 	if err := c.prepare(); err != nil {
 		return nil, err
+	}
+	if c.z.Format != "" {
+		z.Format = c.z.Format
+	}
+	if c.z.Level != nil {
+		z.Level = c.z.Level
 	}
 	chosen, err := c.s.withCompression(PushOptions{Compression: z}, ispec.MediaTypeImageManifest)
 	if err != nil {

@@ -14,6 +14,8 @@ type cachePlace struct {
 	ref    types.ImageReference
 	dir    string // of a layout
 	mounts bool
+	least  bool        // only the steps that the result stands on
+	z      Compression // asked for of this place
 }
 
 // parseCachePlace reads where a cache is: REPOSITORY, type=registry,ref=REPOSITORY[:TAG], or type=local with src or dest, an OCI
@@ -35,17 +37,26 @@ func parseCachePlace(text string) (cachePlace, error) {
 			case "tag":
 				tag = v
 			case "mode":
-				if v != "max" {
-					return at, fmt.Errorf("build cache %q: a cache gets all steps: want mode=max, or no mode", text)
+				if v != "max" && v != "min" {
+					return at, fmt.Errorf("build cache %q: mode: want min or max, not %q", text, v)
 				}
-			case "mounts", "ignore-error", "image-manifest", "oci-mediatypes":
+				at.least = v == "min"
+			case "compression":
+				at.z.Format = v
+			case "compression-level":
+				level, err := strconv.Atoi(v)
+				if err != nil {
+					return at, fmt.Errorf("build cache %q: compression-level: want a number, not %q", text, v)
+				}
+				at.z.Level = &level
+			case "mounts", "ignore-error", "image-manifest", "oci-mediatypes", "force-compression":
 				yes, err := strconv.ParseBool(v)
 				if err != nil {
 					return at, fmt.Errorf("build cache %q: %s: want true or false, not %q", text, k, v)
 				}
 				if k == "mounts" {
 					at.mounts = yes
-				} else if !yes {
+				} else if !yes && k != "force-compression" { // all is compressed alike in any case
 					return at, fmt.Errorf("build cache %q: %s can not be switched off", text, k)
 				}
 			default:
@@ -53,7 +64,10 @@ func parseCachePlace(text string) (cachePlace, error) {
 			}
 		}
 	}
-	var err error
+	err := at.z.Check()
+	if err != nil {
+		return at, fmt.Errorf("build cache %q: %w", text, err)
+	}
 	switch {
 	case kind == "local" && dir != "" && ref == "":
 		at.dir = dir

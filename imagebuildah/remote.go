@@ -166,8 +166,12 @@ func (j *job) pushCache(ctx context.Context) {
 			j.warn(fmt.Sprintf("build cache %s: %v, and is made anew", place, err))
 			err = nil
 		}
+		give := steps
+		if err == nil && c.Least() {
+			give, err = j.below(steps)
+		}
 		if err == nil {
-			added, err = c.Push(ctx, steps, mounts, j.o.Output.Compression)
+			added, err = c.Push(ctx, give, mounts, j.o.Output.Compression)
 		}
 		if err != nil {
 			j.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
@@ -176,4 +180,19 @@ func (j *job) pushCache(ctx context.Context) {
 			j.builds[0].printf("--> Pushing cache [%s]:%s\n", place, key)
 		}
 	}
+}
+
+// below are those of steps that the results of the build stand on.
+func (j *job) below(steps []builder.RemoteStep) ([]builder.RemoteStep, error) {
+	stands := map[string]bool{}
+	for _, b := range j.builds {
+		layers, err := j.s.Layers(b.done[b.needed[len(b.needed)-1]].top)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range layers {
+			stands[l.ID] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(steps), func(s builder.RemoteStep) bool { return !stands[s.Layer.ID] }), nil
 }
