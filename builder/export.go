@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 
 	"github.com/containers/storage"
 	"github.com/containers/storage/pkg/archive"
@@ -14,8 +16,9 @@ import (
 	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
-// ExportDir copies an image's files into a directory, which is made if need be. Owners that this process may not set are dropped.
-func (s *Store) ExportDir(ctx context.Context, img *Image, dir string) (err error) {
+// ExportDir copies an image's files into a directory, which is made if need be; what else is there is removed with only. Owners that
+// this process may not set are dropped.
+func (s *Store) ExportDir(ctx context.Context, img *Image, dir string, only bool) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("exporting: %w", err)
 	}
@@ -33,8 +36,45 @@ func (s *Store) ExportDir(ctx context.Context, img *Image, dir string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
+	if only {
+		if err := removeOthers(to, from, "/"); err != nil {
+			return fmt.Errorf("exporting to %s: %w", dir, err)
+		}
+	}
 	if _, err := copier.Copy(ctx, to, "/", from, []string{"."}, copier.Options{KeepOwner: true}); err != nil {
 		return fmt.Errorf("exporting to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// removeOthers removes from a directory what is not in another one, or is no directory in just one of the two.
+func removeOthers(to, from *rootfs.Root, name string) error {
+	d, err := to.Dir(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.ReadDir()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		at := path.Join(name, n)
+		have, err := d.Lstat(n)
+		if err != nil {
+			return err
+		}
+		want, err := from.Lstat(at)
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+		case err != nil || have.IsDir() != want.IsDir():
+			err = d.RemoveAll(n)
+		case have.IsDir():
+			err = removeOthers(to, from, at)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -104,6 +104,9 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 		if o.kind == "tar" && o.split != nil && !*o.split {
 			return errors.New("platform-split=false puts the files of several platforms together with type=local only")
 		}
+		if o.mode == "delete" && o.split != nil && !*o.split {
+			return errors.New("mode=delete leaves the files of one platform only: leave out platform-split=false")
+		}
 		if o.kind == "docker" {
 			return errors.New("type=docker holds one image: build for one platform, or use type=oci")
 		}

@@ -24,6 +24,7 @@ import (
 // An output is one value of --output: where the result is written beside local storage (cli.md §8.16).
 type output struct {
 	kind, dest, name string
+	mode             string // of a directory: copy or delete
 	tar, push        bool
 	split            *bool  // a directory for each platform; nil is where there are several
 	byDigest         bool   // pushed without a tag
@@ -198,6 +199,11 @@ func parseOutput(text string) (*output, error) {
 			var split bool
 			split, err = strconv.ParseBool(v)
 			o.split = &split
+		case "mode":
+			if v != "copy" && v != "delete" {
+				return nil, fmt.Errorf("unknown mode %q: want copy or delete", v)
+			}
+			o.mode = v
 		case "push":
 			o.push, err = strconv.ParseBool(v)
 		case "compression":
@@ -229,6 +235,12 @@ func parseOutput(text string) (*output, error) {
 func (o *output) check() error {
 	if o.split != nil && o.kind != "local" && o.kind != "tar" {
 		return errors.New("platform-split is for type=local and type=tar")
+	}
+	if o.mode != "" && o.kind != "local" {
+		return errors.New("mode is for type=local")
+	}
+	if abs, err := filepath.EvalSymlinks(o.dest); o.mode == "delete" && err == nil && filepath.Clean(abs) == "/" {
+		return errors.New("mode=delete would remove everything from /")
 	}
 	switch o.kind {
 	case "":
@@ -320,8 +332,10 @@ func (o *output) splits(r *built) bool {
 	return *o.split
 }
 
-// local writes the files of the image, or of those for several platforms each into a directory of its own.
+// local writes the files of the image, or of those for several platforms each into a directory of its own. With mode=delete nothing
+// else is there afterwards.
 func (o *output) local(ctx context.Context, s *builder.Store, r *built) error {
+	var dirs []string
 	for _, img := range r.images {
 		dest := o.dest
 		if o.splits(r) {
@@ -330,12 +344,22 @@ func (o *output) local(ctx context.Context, s *builder.Store, r *built) error {
 				return err
 			}
 			dest = filepath.Join(dest, name)
+			dirs = append(dirs, name)
 		}
-		if err := s.ExportDir(ctx, img, dest); err != nil {
+		if err := s.ExportDir(ctx, img, dest, o.mode == "delete"); err != nil {
 			return err
 		}
 	}
-	return nil
+	if o.mode != "delete" || len(dirs) == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(o.dest)
+	for _, e := range entries {
+		if err == nil && !slices.Contains(dirs, e.Name()) {
+			err = os.RemoveAll(filepath.Join(o.dest, e.Name()))
+		}
+	}
+	return err
 }
 
 // archive writes an OCI or Docker archive, or with tar=false a directory.
