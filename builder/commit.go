@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 	if err == nil {
 		err = c.s.SignImage(ctx, img, full, o.Sign)
 	}
+	if err == nil && o.Report != nil {
+		err = c.s.tellWritten(ctx, img, o.Report)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +48,26 @@ func (c *Container) Commit(ctx context.Context, names []string, o CommitOptions)
 		return img, c.remove()
 	}
 	return img, nil
+}
+
+// tellWritten tells of an image in local storage in the words of a copy, which is what scripts of the family know a commit for
+// (exact.md, cli.md §1.1).
+func (s *Store) tellWritten(ctx context.Context, img *Image, w io.Writer) error {
+	layers, err := s.Layers(img.TopLayer())
+	if err != nil {
+		return err
+	}
+	done, err := img.Committed(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "Getting image source signatures")
+	for _, l := range layers {
+		fmt.Fprintln(w, "Copying blob "+l.DiffID.String())
+	}
+	fmt.Fprintln(w, "Copying config "+done.Config.String())
+	fmt.Fprintln(w, "Writing manifest to image destination")
+	return nil
 }
 
 // commit makes the image; the container is held.

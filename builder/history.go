@@ -16,8 +16,15 @@ type HistoryLine struct {
 	Size   int64
 }
 
-// History returns an image's history, newest first. Layers that no entry tells of are entries of their own.
+// History returns an image's history, newest first; a list's is that of its image for this machine. Layers that no entry tells of are entries of their own.
 func (i *Image) History(ctx context.Context) ([]HistoryLine, error) {
+	if x := i.Index(); x != nil {
+		host, err := i.s.hostImage(ctx, x, PullOptions{Policy: PullNever})
+		if err != nil {
+			return nil, err
+		}
+		return host.History(ctx)
+	}
 	cfg, err := i.Config(ctx)
 	if err != nil {
 		return nil, err
