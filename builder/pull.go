@@ -70,13 +70,17 @@ func (s *Store) satisfies(ctx context.Context, local *storage.Image, o PullOptio
 	if o.Policy != PullMissing && o.Policy != PullNever {
 		return false
 	}
-	if o.Platform == (Platform{}) {
+	return s.isFor(ctx, local, o.Platform, o.Policy == PullNever)
+}
+
+// isFor tells whether a local image is for a platform, as far as one is named, with another variant if that is good enough.
+func (s *Store) isFor(ctx context.Context, local *storage.Image, p Platform, anyVariant bool) bool {
+	if p == (Platform{}) {
 		return true
 	}
 	cfg, err := s.image(local).Config(ctx)
-	return err == nil && (o.Platform.OS == "" || cfg.OS == o.Platform.OS) &&
-		(o.Platform.Arch == "" || cfg.Architecture == o.Platform.Arch) &&
-		(o.Platform.Variant == "" || cfg.Variant == o.Platform.Variant || o.Policy == PullNever)
+	return err == nil && (p.OS == "" || cfg.OS == p.OS) && (p.Arch == "" || cfg.Architecture == p.Arch) &&
+		(p.Variant == "" || cfg.Variant == p.Variant || anyVariant)
 }
 
 // unlike says why a local image was not good enough: it is for another platform than the one that was asked for. "" if there is none.
@@ -104,6 +108,7 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	if local != nil && reference.Domain(remotes[0].Value) == "localhost" {
 		o.Registry.Retries = 0 // it was made here, and hardly anywhere else
 	}
+	fits := local != nil && s.isFor(ctx, local, o.Platform, false)
 	var errs []error
 	for _, candidate := range remotes {
 		n := candidate.Value
@@ -111,7 +116,7 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 		if err != nil {
 			return nil, err
 		}
-		if o.Policy == PullNewer && local != nil && !s.differs(ctx, src, local, o) {
+		if o.Policy == PullNewer && fits && !s.differs(ctx, src, local, o) {
 			return s.image(local), nil
 		}
 		if o.Report != nil {
@@ -126,10 +131,10 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 		}
 		errs = append(errs, err)
 	}
-	if o.Policy == PullNewer && local != nil {
+	if o.Policy == PullNewer && fits {
 		return s.image(local), nil
 	}
-	if why := s.unlike(ctx, local, o.Platform); why != "" && o.Policy == PullMissing {
+	if why := s.unlike(ctx, local, o.Platform); why != "" && !fits && o.Policy != PullAlways {
 		errs[0] = fmt.Errorf("%s: %w", why, errs[0])
 	}
 	if len(errs) == 1 {

@@ -129,7 +129,7 @@ func platformsFlags(fs *pflag.FlagSet, help string) func() ([]builder.Platform, 
 	fs.StringVar(&one.Variant, "variant", "", "architecture `variant` of the image")
 	return func() (list []builder.Platform, err error) {
 		if len(texts) == 0 {
-			texts = []string{strings.TrimRight(strings.Join([]string{one.OS, one.Arch, one.Variant}, "/"), "/") + "/"}
+			texts = []string{one.OS + "/" + one.Arch + "/" + one.Variant}
 		} else if one != (builder.Platform{}) {
 			return nil, errors.New("invalid --platform may not be used with --os, --arch, or --variant")
 		}
