@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -87,6 +88,13 @@ func (f *buildFlags) checkResults(outputs []*output) error {
 	for _, dir := range dirs {
 		if err := writableDir(dir[0], dir[1]); err != nil {
 			return err
+		}
+	}
+	for _, place := range f.tags.places {
+		rest, ok := strings.CutPrefix(place, "docker-archive:")
+		name, _, _ := strings.Cut(rest, ":")
+		if st, err := os.Stat(name); ok && err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+			return fmt.Errorf("--tag %s: docker-archive doesn't support modifying existing images: remove %s, or use -o type=docker,dest=%s", place, name, name)
 		}
 	}
 	if !f.several() {

@@ -236,8 +236,8 @@ func (o *output) check() error {
 	if o.split != nil && o.kind != "local" && o.kind != "tar" {
 		return errors.New("platform-split is for type=local and type=tar")
 	}
-	if o.mode != "" && o.kind != "local" {
-		return errors.New("mode is for type=local")
+	if err := o.checkKeys(); err != nil {
+		return err
 	}
 	if abs, err := filepath.EvalSymlinks(o.dest); o.mode == "delete" && err == nil && filepath.Clean(abs) == "/" {
 		return errors.New("mode=delete would remove everything from /")
@@ -272,6 +272,22 @@ func (o *output) check() error {
 		}
 	default:
 		return fmt.Errorf("unknown type %q: want local, tar, oci, docker, image, registry or cacheonly", o.kind)
+	}
+	return nil
+}
+
+// checkKeys refuses keys that mean nothing to the type.
+func (o *output) checkKeys() error {
+	files := o.kind == "local" || o.kind == "tar"
+	switch {
+	case o.mode != "" && o.kind != "local":
+		return errors.New("mode is for type=local")
+	case !o.tar && o.kind != "" && o.kind != "oci" && o.kind != "docker":
+		return errors.New("tar=false is for type=oci and type=docker")
+	case files && o.name != "":
+		return fmt.Errorf("type=%s takes no name: it is no image", o.kind)
+	case (files || o.kind == "cacheonly") && o.compression != builder.Compression{}:
+		return fmt.Errorf("type=%s takes no compression: it is no image", o.kind)
 	}
 	return nil
 }
@@ -376,7 +392,7 @@ func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error 
 		name = ":" + name
 	}
 	opts := builder.PushOptions{Registry: o.registry, Compression: o.compression, Report: o.report}
-	if o.dest != "-" && !strings.Contains(o.dest, ":") { // in a transport's text a colon ends the path
+	if !o.streamed() {
 		if transport == "dir:" {
 			name = ""
 		}
@@ -401,6 +417,13 @@ func (o *output) archive(ctx context.Context, s *builder.Store, r *built) error 
 		_, err := io.Copy(w, in)
 		return err
 	})
+}
+
+// streamed tells whether an archive is written beside its place and copied: to standard output, over a Docker archive, to which the
+// library would add the image, and where the name has a colon, which in a transport's text ends the path.
+func (o *output) streamed() bool {
+	_, err := os.Lstat(o.dest)
+	return o.dest == "-" || strings.Contains(o.dest, ":") || o.kind == "docker" && o.tar && err == nil
 }
 
 // toFile calls f with the destination, which is there afterwards only if f succeeds.
