@@ -131,8 +131,6 @@ func (c *Container) stamp(cfg *config.Image, o Output) {
 	if o.Timestamp != nil || o.Epoch != nil {
 		cfg.Container = ""
 	}
-	copied := cfg.Clone().Config
-	cfg.ContainerConfig = &copied
 }
 
 // commitLayers stores what the container changed, under a claim, and returns the image's configuration, history
@@ -345,6 +343,10 @@ func (s *Store) finish(cfg *config.Image, layers []manifest.Layer, o Output) {
 	}
 	for _, k := range o.UnsetAnnotations {
 		delete(cfg.Annotations, k)
+	}
+	if o.Format == FormatDocker { // which also keeps the image apart from the same in OCI's format: storage has one manifest for an ID
+		copied := cfg.Clone().Config
+		cfg.ContainerConfig = &copied
 	}
 }
 

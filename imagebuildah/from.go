@@ -167,10 +167,12 @@ func (b *build) baseImage(ctx context.Context, name string, i int) (*config.Imag
 		return nil, nil, fmt.Errorf("creating build container: %w", err)
 	}
 	cfg, err := img.Config(ctx)
-	if err == nil {
-		b.compare(cfg, o.Platform)
+	if err != nil {
+		return nil, nil, err
 	}
-	return cfg, img, err
+	b.compare(cfg, o.Platform)
+	cfg.Container = "" // of which the base was made, not this image
+	return cfg, img, nil
 }
 
 // compare warns of a base image for another platform than the one asked for: the build goes on with it.
