@@ -53,10 +53,18 @@ func argumentKinds(command string) string {
 		return "CONTAINER|IMAGE NOTHING"
 	case "push":
 		return "IMAGE FILE"
-	case "from", "history", "images", "pull", "manifest exists", "manifest inspect", "manifest push":
+	case "from", "history", "images", "pull":
 		return "IMAGE NOTHING"
-	case "rmi", "save", "tag", "untag", "manifest add", "manifest annotate", "manifest create", "manifest remove", "manifest rm":
+	case "rmi", "save", "tag", "untag":
 		return "IMAGE"
+	case "manifest exists", "manifest inspect", "manifest push":
+		return "LIST NOTHING"
+	case "manifest rm":
+		return "LIST"
+	case "manifest add", "manifest annotate", "manifest remove":
+		return "LIST IMAGE"
+	case "manifest create":
+		return "NOTHING IMAGE"
 	case "containers", "doctor", "info", "prune", "version", "system df":
 		return "NOTHING"
 	case "build":
@@ -78,6 +86,10 @@ func flagKinds(command, flag string) string {
 		return "CONTAINER|IMAGE"
 	case "build --from":
 		return "IMAGE"
+	case "images --filter":
+		return "after=|before=|containers=|dangling=|digest=|id=|intermediate=|label=|manifest=|readonly=|reference=|since=|until="
+	case "containers --filter":
+		return "ancestor=|id=|name="
 	case "inspect --type":
 		return "container|image|manifest"
 	case "unshare --mount":
@@ -124,6 +136,9 @@ func (g *globals) offer(cmd *cobra.Command, kind, begun string) ([]string, cobra
 	case "NOTHING":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	if strings.Contains(kind, "=") { // what is before a value
+		return strings.Split(kind, "|"), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
 	if kind == strings.ToLower(kind) {
 		return strings.Split(kind, "|"), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -139,7 +154,7 @@ func (g *globals) offer(cmd *cobra.Command, kind, begun string) ([]string, cobra
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// namesOf are the names of containers or images; of images the short ones, where only they begin as what was typed.
+// namesOf are the names of containers, images or lists; of the last two the short ones, where only they begin as what was typed.
 func namesOf(s *builder.Store, kind, begun string) (names []string) {
 	if kind == "CONTAINER" {
 		list, _ := s.Containers(false)
@@ -150,7 +165,9 @@ func namesOf(s *builder.Store, kind, begun string) (names []string) {
 	}
 	list, _ := s.Images()
 	for _, img := range list {
-		names = append(names, img.Names()...)
+		if kind == "IMAGE" || img.Index() != nil {
+			names = append(names, img.Names()...)
+		}
 	}
 	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, begun) }) {
 		return names
