@@ -1,9 +1,11 @@
 package imagebuildah
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,8 +26,9 @@ type job struct {
 	context *rootfs.Root
 	index   *copier.Index // of the context's files
 	console *console
-	// commands, copies and fetches are done so many at a time: RUN, other steps, images.
-	commands, copies, fetches *graph.Places
+	// commands, copies and fetches are done so many at a time: RUN, other steps, images. prepared are steps that have a workspace: those, and
+	// the next ones.
+	commands, copies, fetches, prepared *graph.Places
 	// contexts are those of --build-context, by contextName; closers are what has been opened of them.
 	contexts map[string]named
 	closers  []func() error
@@ -46,7 +49,8 @@ type job struct {
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
 	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, listings: map[string]string{}, epochs: map[string]*time.Time{}}
-	j.commands, j.copies, j.fetches = graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs), graph.NewPlaces(o.Jobs)
+	jobs := cmp.Or(o.Jobs, runtime.GOMAXPROCS(0)) // the limit of a pod counts, not the CPUs of its node
+	j.commands, j.copies, j.fetches, j.prepared = graph.NewPlaces(jobs), graph.NewPlaces(jobs), graph.NewPlaces(jobs), graph.NewPlaces(2*jobs)
 	if o.File == nil {
 		return nil, errors.New("no build file is given: Options.File is nil")
 	}

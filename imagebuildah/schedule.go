@@ -102,10 +102,13 @@ func (b *build) prefetch(ctx context.Context, i int, pulls *sync.WaitGroup) erro
 // place waits until a step may be executed: as many commands at a time as there are jobs, and besides them as many other steps, which are
 // short. Of those who wait the stage that comes first in the file is first.
 func (st *stage) place(ctx context.Context, s *step) (leave func(), err error) {
-	places := st.b.copies
 	if s.in != nil && s.in.Kind == "RUN" {
-		places = st.b.commands
+		return st.take(ctx, s, st.b.commands)
 	}
+	return st.take(ctx, s, st.b.copies)
+}
+
+func (st *stage) take(ctx context.Context, s *step, places *graph.Places) (leave func(), err error) {
 	if leave, ok := places.Try(); ok {
 		return leave, nil
 	}

@@ -267,6 +267,11 @@ func (st *stage) linked(ctx context.Context, s *step) error {
 
 // make makes a layer, and keeps its input beside it for those who ask why it was not found.
 func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
+	leave, err := st.take(ctx, s, st.b.prepared)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	top := st.top
 	if s.link {
 		top = "" // and over that it is put at the end
@@ -278,6 +283,11 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 	if err := st.do(ctx, s, w); err != nil {
 		return nil, st.abandon(ctx, w, err)
 	}
+	return st.store(ctx, s, w)
+}
+
+// store makes a layer of what a step has done, under its key unless what it read has changed meanwhile.
+func (st *stage) store(ctx context.Context, s *step, w *builder.Workspace) (l *builder.Layer, err error) {
 	key := s.key
 	if s.changed {
 		st.loose = true
@@ -286,7 +296,6 @@ func (st *stage) make(ctx context.Context, s *step) (*builder.Layer, error) {
 		key = ""
 	}
 	o := builder.LayerOptions{Output: st.b.o.Output}
-	var l *builder.Layer
 	if s.link {
 		l, err = w.SealOver(ctx, key, st.top, o)
 	} else {

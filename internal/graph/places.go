@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 )
@@ -19,13 +18,8 @@ type waiter struct {
 	turn chan struct{} // closed when it has a place
 }
 
-// NewPlaces makes n places (0: as many as there are CPUs for us: the limit of a pod counts).
-func NewPlaces(n int) *Places {
-	if n <= 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
-	return &Places{free: n}
-}
+// NewPlaces makes n places.
+func NewPlaces(n int) *Places { return &Places{free: n} }
 
 // Try takes a place if one is free.
 func (p *Places) Try() (leave func(), ok bool) {
