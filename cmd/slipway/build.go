@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,10 +110,18 @@ func (f *buildFlags) inputFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "further context `NAME=DIR`, URL, Git repository or docker-image://REF")
 	fs.StringVar(&f.o.From, "from", "", "`image` of the first FROM instead of the one in the file")
 	fs.StringArrayVar(&f.cpps, "cpp-flag", nil, "`flag` for cpp, which reads build files whose names end in .in")
-	layers, err := strconv.ParseBool(f.g.env.get("LAYERS"))
-	fs.BoolVar(&f.layers, "layers", err != nil || layers, "one layer a step, kept as cache")
+	fs.BoolVar(&f.layers, "layers", layersByDefault(f.g.env.get("LAYERS")), "one layer a step, kept as cache")
 	fs.StringVar(&f.ignore, "ignorefile", "", "ignore `file`")
 	fs.BoolVar(&f.allPlatforms, "all-platforms", false, "build for all platforms that the base images have")
+}
+
+// layersByDefault reads BUILDAH_LAYERS: whatever does not say yes means one layer for a stage (cli.md §3); without it there are layers.
+func layersByDefault(value string) bool {
+	switch strings.ToLower(value) {
+	case "", "1", "t", "true", "y", "yes", "on":
+		return true
+	}
+	return false
 }
 
 // resultFlags say what becomes of the image, and of what the build prints.
