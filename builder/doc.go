@@ -18,7 +18,7 @@
 //   - copying: copy, copydigest, fetch, credentials, linked
 //   - running: run, sandbox, defaults, selinux, runfiles, runnames, runnetwork, runusers, runhooks, runforeign, runinterpreter, runoutput, runterminal, runstubs, runbelow
 //   - mounts of a command: mount, mountbind, mountcontext, mountowners, mountcache, cachemounts, mountmemory, mountsecret, mountsconf
-//   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption
+//   - committing: commit, commitdraft, commitfiles, committo, committed, sbom, sign, encryption, windows
 //   - images: image, names, history, saveload, export, exportplatforms, platforms
 //   - copying images in: pull, pullprogress, policy, localsource, ocilayout, ociarchive, unpackdest, staging
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages

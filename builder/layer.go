@@ -105,7 +105,9 @@ func (s *Store) SquashLayer(ctx context.Context, top string, o Output) (*Layer, 
 	if top == "" {
 		return nil, errors.New("there is nothing to squash")
 	}
-	res, err := layer.Squash(ctx, s.st, top, s.layerOptions(o))
+	lo := s.layerOptions(o)
+	lo.Claim = func(l layer.Claimed) error { return s.noteMade(l.ID) } // it may be without an image in the end: see ForOS
+	res, err := layer.Squash(ctx, s.st, top, lo)
 	if err != nil {
 		return nil, fmt.Errorf("squashing: %w", err)
 	}

@@ -285,7 +285,20 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 	if o.Output.Squash {
 		return st.squashed(ctx, names, o.Output)
 	}
-	return st.b.s.WriteImage(ctx, st.cfg, st.top, names, o.Output)
+	return st.writeImage(ctx, st.top, names, o.Output)
+}
+
+// writeImage writes the image with the layers that end in top.
+func (st *stage) writeImage(ctx context.Context, top string, names []string, o builder.Output) (*builder.Image, error) {
+	base := ""
+	if st.base != nil {
+		base = st.base.TopLayer()
+	}
+	top, err := st.b.s.ForOS(ctx, st.cfg, base, top, o)
+	if err != nil {
+		return nil, err
+	}
+	return st.b.s.WriteImage(ctx, st.cfg, top, names, o)
 }
 
 // sbom makes a bill of materials and puts it on top, if it is meant for the image.
@@ -375,5 +388,5 @@ func (st *stage) squashed(ctx context.Context, names []string, o builder.Output)
 		by = st.cfg.History[n-1].CreatedBy
 	}
 	st.cfg.History = []config.History{{Created: st.cfg.Created, CreatedBy: by}}
-	return st.b.s.WriteImage(ctx, st.cfg, l.ID, names, o)
+	return st.writeImage(ctx, l.ID, names, o)
 }
