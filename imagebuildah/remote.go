@@ -16,6 +16,9 @@ func (j *job) openRemotes(ctx context.Context) []*builder.RemoteCache {
 	var list []*builder.RemoteCache
 	for _, place := range j.o.CacheFrom {
 		c, err := j.s.OpenRemoteCache(ctx, place, j.o.Pull.Registry)
+		if ctx.Err() != nil {
+			return nil // the build ends with that
+		}
 		if err != nil {
 			j.warn(fmt.Sprintf("build cache %s can not be used: %v", place, err))
 			continue

@@ -58,8 +58,7 @@ func (g *globals) prepare(*cobra.Command, []string) error {
 		return fmt.Errorf("unable to parse log level: not a valid logrus Level: %q", g.logLevel)
 	}
 	logrus.SetLevel(level)
-	logrus.SetOutput(g.err)
-	logrus.SetFormatter(once{&logrus.TextFormatter{}})
+	g.logTo(g.err, false)
 	g.store.Log = slog.New(logHandler{logrus.StandardLogger()})
 	g.store.Environ = g.env.lookup
 	g.store.TempDir = g.env.plain("TMPDIR")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 
@@ -40,6 +41,13 @@ func toLogrus(l slog.Level) logrus.Level {
 		return logrus.InfoLevel
 	}
 	return logrus.DebugLevel
+}
+
+// logTo sends the log to w: in colours where that is a terminal, or passes to one what it is given, unless NO_COLOR is set.
+func (g *globals) logTo(w io.Writer, terminal bool) {
+	plain := g.env.plain("NO_COLOR") != ""
+	logrus.SetOutput(w)
+	logrus.SetFormatter(once{&logrus.TextFormatter{DisableColors: plain, ForceColors: terminal && !plain}})
 }
 
 // once leaves out what storage logs as an error and returns as well: the command's last line says it.

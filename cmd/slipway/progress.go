@@ -46,12 +46,14 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 			return nil, errors.New("--progress tty draws on a terminal: with --logfile use plain or json")
 		}
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
-		list = append(list, newTTY(to, func() (width, height int) {
+		y := newTTY(to, func() (width, height int) {
 			if isFile {
 				width, height, _ = term.GetSize(int(screen.Fd()))
 			}
 			return width, height
-		}))
+		})
+		list = append(list, y)
+		f.g.logTo(y, isFile && term.IsTerminal(int(screen.Fd())))
 	case "json":
 		f.o.Out, f.o.Err, f.o.Pull.Report = nil, nil, nil
 		lines := jsonLines{json.NewEncoder(to)}
@@ -74,6 +76,7 @@ func (f *buildFlags) watch() (end func(failed bool), err error) {
 		for _, w := range list {
 			w.end(failed)
 		}
+		f.g.logTo(f.g.err, false)
 	}, nil
 }
 

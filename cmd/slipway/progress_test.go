@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -18,6 +19,12 @@ func TestTTY(t *testing.T) {
 	y.see(imagebuildah.Event{Kind: "stage", Steps: 3, Stages: 1, Text: "FROM x"})
 	y.see(imagebuildah.Event{Kind: "step", Step: 2, Steps: 3, Stages: 1, Text: "RUN first"})
 	y.see(imagebuildah.Event{Kind: "done", Step: 2, Steps: 3, Stages: 1, Text: "RUN first", Layer: "x", Bytes: 2048, Seconds: 1.5})
+	y.see(imagebuildah.Event{Kind: "step", Step: 3, Steps: 3, Stages: 1, Text: "RUN second"})
+	before := out.Len()
+	fmt.Fprintln(y, "logged")
+	if got, want := out.String()[before:], "\r\x1b[1A\x1b[Jlogged\n\x1b[?7l[3/3] RUN second"; !strings.HasPrefix(got, want) {
+		t.Errorf("what is logged is not above what runs: %q", got)
+	}
 	y.see(imagebuildah.Event{Kind: "warning", Text: "beside"})
 	if got := out.String(); strings.Contains(got[strings.Index(got, "2.048kB"):], "RUN first") {
 		t.Errorf("a finished step is shown again: %q", got)

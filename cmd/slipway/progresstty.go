@@ -94,6 +94,14 @@ func (t *tty) see(e imagebuildah.Event) {
 	}
 }
 
+// Write shows what others print, the log above all, above what runs.
+func (t *tty) Write(text []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.draw(strings.TrimSuffix(string(text), "\n"))
+	return len(text), nil
+}
+
 func (a *activity) print(text string) {
 	lines := strings.Split(a.partial+text, "\n")
 	a.partial = lines[len(lines)-1]
