@@ -259,6 +259,8 @@ func networkFailed(err error) bool {
 		return false
 	case errors.As(err, &name):
 		return !name.IsNotFound
+	case strings.Contains(err.Error(), "Digest did not match"):
+		return false // what was read elsewhere while it was sent
 	case errors.As(err, &errno):
 		return slices.Contains([]syscall.Errno{
 			syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
