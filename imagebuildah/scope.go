@@ -82,7 +82,10 @@ func (b *build) foresee(i int) (f foreseen, err error) {
 		}
 	}
 	for _, c := range st.Commands {
-		f.Refs = append(f.Refs, f.end.refs(c)...)
+		for _, r := range f.end.refs(c) {
+			r.Where, r.Text = c.Location(), text(c)
+			f.Refs = append(f.Refs, r)
+		}
 		f.end.follow(c, b.o.Args, b.global.Env)
 	}
 	return f, nil

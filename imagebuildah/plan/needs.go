@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
 )
 
@@ -31,6 +32,9 @@ func (p *Plan) Target(name string) (int, error) {
 type Ref struct {
 	Name  string
 	Mount string // target of the mount that names it, empty for COPY --from
+	// Where and Text are of the instruction that names it, for errors; without them it is the stage's FROM, as for a trigger.
+	Where []parser.Range
+	Text  string
 }
 
 // Refs are the sources that an instruction names.
@@ -123,7 +127,10 @@ func (p *Plan) Needs(i int, sources func(int) (Sources, error)) (list []int, err
 	}
 	for _, r := range from.Refs {
 		k, ok, err := p.Find(r, i)
-		if err != nil {
+		switch {
+		case err != nil && len(r.Where) > 0:
+			return nil, p.At(r.Where, fmt.Errorf("building at STEP \"%s\": %w", r.Text, err))
+		case err != nil:
 			return nil, p.At(p.Stages[i].Location, err)
 		}
 		if ok {
