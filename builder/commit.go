@@ -358,6 +358,14 @@ func (s *Store) finish(cfg *config.Image, layers []manifest.Layer, o Output) {
 	}
 }
 
+// warnReplaced says which names come to stand for another manifest than before, without being among those of the image that is written.
+func (s *Store) warnReplaced(rec *storage.Image, names []string) {
+	others := slices.DeleteFunc(slices.Clone(rec.Names), func(n string) bool { return slices.Contains(names, n) })
+	if len(others) > 0 {
+		s.o.Log.Warn("an image that differs in its annotations only has the same ID: its names stand for the new one now", "image", rec.ID, "names", others)
+	}
+}
+
 // storeImage writes the image record in one transaction, with the names and keys of data that the image
 // library itself uses (decisions.md §1.11), so that other tools find everything where they expect it.
 func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created time.Time) (*Image, error) {
@@ -382,7 +390,8 @@ func (s *Store) storeImage(b manifest.Blobs, top string, names []string, created
 	}
 	if errors.Is(err, storage.ErrDuplicateID) {
 		rec, err = s.st.Image(id)
-		if err == nil && rec.BigDataDigests[storage.ImageDigestBigDataKey] != man { // it may have been written in several formats: the last one counts
+		if err == nil && rec.BigDataDigests[storage.ImageDigestBigDataKey] != man { // storage has one manifest for an ID: the last one counts
+			s.warnReplaced(rec, names)
 			err = errors.Join(s.st.SetImageBigData(id, byDigest, b.Manifest, asManifest),
 				s.st.SetImageBigData(id, storage.ImageDigestBigDataKey, b.Manifest, asManifest))
 		}
