@@ -25,3 +25,11 @@ func hostDevices() (list []string) {
 
 // oneID tells whether this process lives in a user namespace with a single identity.
 func oneID() bool { return userns.Current() == userns.OneID }
+
+// absent are those of paths that this host does not have.
+func absent(paths []string) []string {
+	return slices.DeleteFunc(paths, func(p string) bool {
+		_, err := os.Stat(p)
+		return err == nil
+	})
+}

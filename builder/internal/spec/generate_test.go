@@ -183,3 +183,19 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// A host that does not show its message queues anywhere shares the rest of its IPC namespace.
+func TestIPCDirs(t *testing.T) {
+	t.Parallel()
+	for _, missing := range [][]string{nil, {"/dev/mqueue"}, IPCDirs()} {
+		list := ipcMounts(Input{HostIPC: true, Missing: missing})
+		if len(list) != len(IPCDirs())-len(missing) {
+			t.Errorf("without %v: %v", missing, list)
+		}
+		for _, m := range list {
+			if m.Type != "bind" || slices.Contains(missing, m.Source) {
+				t.Errorf("without %v: %v", missing, m)
+			}
+		}
+	}
+}

@@ -46,14 +46,19 @@ func terminals(in Input) []string {
 	return o
 }
 
+// IPCDirs are where an IPC namespace is seen, on a host and in a container.
+func IPCDirs() []string { return []string{"/dev/shm", "/dev/mqueue"} }
+
 // ipcMounts are the file systems of the IPC namespace, which come from the host with it.
 func ipcMounts(in Input) []specs.Mount {
 	if in.HostIPC {
 		bound := []string{"bind", "rprivate", "nosuid", "noexec", "nodev"}
-		return []specs.Mount{
-			{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: bound},
-			{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: bound},
+		shown := slices.DeleteFunc(IPCDirs(), func(dir string) bool { return slices.Contains(in.Missing, dir) })
+		list := make([]specs.Mount, len(shown))
+		for i, dir := range shown {
+			list[i] = specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: bound}
 		}
+		return list
 	}
 	size := in.ShmSize
 	if size == 0 {

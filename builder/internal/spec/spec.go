@@ -26,6 +26,8 @@ type Input struct {
 	// Host namespaces are shared with the host; the others are new. Joined are those to join instead, by path.
 	HostNetwork, HostPID, HostIPC, HostUTS, HostCgroup bool
 	Joined                                             map[specs.LinuxNamespaceType]string
+	// Missing are directories that a host's IPC namespace is seen in elsewhere, and that this host does not have.
+	Missing []string
 	// UIDs and GIDs are the maps of a user namespace of the command's own, none for the caller's.
 	UIDs, GIDs []specs.LinuxIDMapping
 	// GroupAdd are supplementary groups by number, or the one word keep-groups, which adds CallerGroups. DeviceGroups are further ones.
