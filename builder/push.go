@@ -193,18 +193,38 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 // removeNew returns a function that removes what a copy to dest that failed has left there. What was there before it began stays, as does a
 // place in which another program has written an image meanwhile.
 func removeNew(dest types.ImageReference) (undo func() error) {
-	if !errors.Is(exists(dest), fs.ErrNotExist) {
+	if !isLocalTransport(dest) {
 		return func() error { return nil }
 	}
 	path := localPath(dest)
-	return func() error {
-		for _, name := range []string{"index.json", "manifest.json"} {
-			if text, err := os.ReadFile(filepath.Join(path, name)); err == nil && bytes.Contains(text, []byte("sha256:")) {
-				return nil
-			}
-		}
-		return os.RemoveAll(path)
+	list, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return func() error { return removeUnfinished(path, func() error { return os.RemoveAll(path) }) }
+	case err == nil && len(list) == 0:
+		return func() error { return removeUnfinished(path, func() error { return removeContent(path) }) }
 	}
+	return func() error { return nil }
+}
+
+// removeUnfinished calls remove unless there is an image in a directory.
+func removeUnfinished(path string, remove func() error) error {
+	for _, name := range []string{"index.json", "manifest.json"} {
+		if text, err := os.ReadFile(filepath.Join(path, name)); err == nil && bytes.Contains(text, []byte("sha256:")) {
+			return nil
+		}
+	}
+	return remove()
+}
+
+// removeContent empties a directory.
+func removeContent(path string) error {
+	list, err := os.ReadDir(path)
+	errs := []error{err}
+	for _, e := range list {
+		errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 // blobDest wraps a registry so that blobs it has are not sent again, where that is possible: not when layers are to be encrypted, nor for signed images (unless unsigned), as the library passes a wrapped destination signatures of one kind only.
