@@ -74,7 +74,7 @@ func (w *walker) unchanged(d *dir, n *node, src int) (bool, error) {
 	if since && n.st.Nlink == old.st.Nlink { // to lose a name changes the file as well
 		return false, nil
 	}
-	if src < 0 || !since && !d.touched && !w.o.Since.IsZero() {
+	if src < 0 || !since && !d.moved && !w.o.Since.IsZero() {
 		return true, nil
 	}
 	return w.below.holds(w.ctx, n.path, src)

@@ -58,7 +58,7 @@ type dir struct {
 	asked   bool
 	written bool
 	hidden  bool // what the base has in it, and below, does not show
-	touched bool // it, or one above it but the root, may be another than the base's by that name (changed)
+	moved   bool // it, or one above it, may be another than the base's by that name (changed)
 	out     int  // the same directory in the staging directory, if there is one
 }
 
@@ -340,7 +340,8 @@ func (w *walker) directory(up *dir, name string) error {
 		return err
 	}
 	d.n.opaq = d.n.opaq || w.replaced(fd, d.n)
-	d.hidden, d.touched = up.hidden || d.n.opaq, up.touched || w.since(d.n.st.Ctim)
+	d.hidden = up.hidden || d.n.opaq
+	d.moved = up.moved || w.since(d.n.st.Ctim) && w.since(up.n.st.Ctim) // to move a directory changes both
 	if err := w.list(d); err != nil {
 		return err
 	}
