@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/storage"
+
 	"github.com/slipway-build/slipway/builder/internal/manifest"
 )
 
@@ -26,7 +29,7 @@ func (s *Store) Platforms(ctx context.Context, name string, o PullOptions) ([]Pl
 	if o.Policy == PullNever {
 		err = fmt.Errorf("%s: %w", name, ErrNoImage)
 	} else {
-		found, err = s.remotePlatforms(ctx, name, o)
+		found, err = s.remotePlatforms(ctx, name, local, o)
 	}
 	if err != nil {
 		if local == nil {
@@ -45,8 +48,8 @@ func (s *Store) Platforms(ctx context.Context, name string, o PullOptions) ([]Pl
 	return platformsOf(entries), nil
 }
 
-// remotePlatforms asks the places that a name may stand for.
-func (s *Store) remotePlatforms(ctx context.Context, name string, o PullOptions) (found []member, err error) {
+// remotePlatforms asks the places that a name may stand for: those that it would be pulled from.
+func (s *Store) remotePlatforms(ctx context.Context, name string, local *storage.Image, o PullOptions) (found []member, err error) {
 	ref, err := parseTransport(name)
 	if err != nil {
 		return nil, err
@@ -55,13 +58,20 @@ func (s *Store) remotePlatforms(ctx context.Context, name string, o PullOptions)
 	if ref != nil {
 		return s.remoteMembers(ctx, ref, eo)
 	}
-	names, err := s.candidates(name)
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	candidates, err := s.pullCandidates(name, named, local)
 	if err != nil {
 		return nil, err
 	}
+	if local != nil && reference.Domain(candidates[0].Value) == "localhost" {
+		eo.Registry.Retries = 0 // it was made here, and hardly anywhere else
+	}
 	var errs []error
-	for _, n := range names {
-		ref, err := destination("docker://" + n.String())
+	for _, c := range candidates {
+		ref, err := destination("docker://" + c.Value.String())
 		if err == nil {
 			found, err = s.remoteMembers(ctx, ref, eo)
 		}
