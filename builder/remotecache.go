@@ -111,7 +111,8 @@ func (s *Store) OpenRemoteCache(ctx context.Context, place string, r Registry) (
 		return nil, err
 	}
 	c := &RemoteCache{s: s, place: place, ref: at.ref, dir: at.dir, mounts: at.mounts, least: at.least, z: at.z, sys: sys}
-	return c, c.read(ctx)
+	defer c.lockLayout(flock.Shared)()
+	return c, c.load(ctx)
 }
 
 // Least tells whether the place is to get the steps that the result stands on, and no others (mode=min).
@@ -123,9 +124,9 @@ func (c *RemoteCache) Place() string { return c.place }
 // ErrCacheDamaged says that a remote cache has a list that cannot be read; to write to it replaces that.
 var ErrCacheDamaged = errors.New("its list is damaged")
 
-func (c *RemoteCache) read(ctx context.Context) (err error) {
+// load reads the list. The caller has a lock of the layout.
+func (c *RemoteCache) load(ctx context.Context) (err error) {
 	c.steps, c.held = map[string][]remoteStep{}, map[string]remoteStep{}
-	defer c.lockLayout(flock.Shared)()
 	if !c.indexed() {
 		return fmt.Errorf("%w: %s is no index of a layout", ErrCacheDamaged, c.index())
 	}
@@ -324,9 +325,9 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 	return made
 }
 
-// Push adds steps, and what cache mounts hold if the place is for these too. Registries have no compare-and-swap: the list is read
-// again afterwards, and written again if another writer's has replaced it; a step that is lost after three times costs a miss. It
-// returns the keys that were new, and names of mounts; layers are compressed as z says, if not by gzip. An error may be about some of the mounts only.
+// Push adds steps, and what cache mounts hold if the place is for these too. Registries have no compare-and-swap: a step that another writer
+// has overwritten three times costs a miss. It returns the keys that were new, and names of mounts; layers are compressed as z says, if not
+// by gzip. An error may be about some of the mounts only.
 func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount, z Compression) (added []string, err error) {
 	if err := c.prepare(); err != nil {
 		return nil, err
@@ -341,14 +342,14 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 	if err != nil {
 		return nil, err
 	}
-	fresh := map[string]remoteStep{}
+	fresh, replaced := map[string]remoteStep{}, []string(nil)
 	for _, step := range c.unserved(steps) {
 		up, err := c.upload(ctx, step, chosen.Compression)
 		if err != nil {
 			return nil, err
 		}
 		if step.Fresh {
-			delete(c.steps, step.Key)
+			replaced = append(replaced, step.Key)
 		}
 		added = append(added, step.Key)
 		fresh[step.Key+" "+up.layer()] = up
@@ -362,26 +363,46 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 			}
 		}
 	}
-	for range 3 {
-		lost := false
-		for _, step := range fresh {
-			have, ok := c.held[step.Key]
-			if isMount(step.Key) && (!ok || have.Made.Before(step.Made)) || !isMount(step.Key) && !c.lists(step) {
-				lost = true
-				c.list(step)
-			}
-		}
-		if !lost {
-			break
-		}
-		if err := c.write(ctx); err != nil {
-			return nil, err
-		}
-		if err := c.read(ctx); err != nil {
+	if len(fresh) > 0 {
+		if err := c.publish(ctx, fresh, replaced); err != nil {
 			return nil, err
 		}
 	}
 	return added, unsent
+}
+
+// publish puts results into the list as it is now: while they were sent others may have added theirs. It looks afterwards whether another
+// writer's list has replaced that.
+func (c *RemoteCache) publish(ctx context.Context, fresh map[string]remoteStep, replaced []string) error {
+	for range 3 {
+		wrote, err := c.publishOnce(ctx, fresh, replaced)
+		if err != nil || !wrote {
+			return err
+		}
+		replaced = nil
+	}
+	return nil
+}
+
+func (c *RemoteCache) publishOnce(ctx context.Context, fresh map[string]remoteStep, replaced []string) (wrote bool, err error) {
+	defer c.lockLayout(flock.Exclusive)()
+	if err := c.load(ctx); err != nil && !errors.Is(err, ErrCacheDamaged) {
+		return false, err
+	}
+	for _, key := range replaced {
+		delete(c.steps, key)
+	}
+	for _, step := range fresh {
+		have, ok := c.held[step.Key]
+		if isMount(step.Key) && (!ok || have.Made.Before(step.Made)) || !isMount(step.Key) && !c.lists(step) {
+			wrote = true
+			c.list(step)
+		}
+	}
+	if !wrote {
+		return false, nil
+	}
+	return true, c.write(ctx)
 }
 
 // upload sends a layer, compressed.
@@ -450,7 +471,6 @@ func (c *RemoteCache) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.lockLayout(flock.Exclusive)()
 	dest, err := c.ref.NewImageDestination(ctx, c.sys)
 	if err != nil {
 		return err

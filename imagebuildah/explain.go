@@ -50,14 +50,19 @@ func (st *stage) reason(s *step) string {
 	return s.key[:12] + ": " + cache.Explain(*s.in, have, st.difference)
 }
 
-// listed keeps the listing of some content for the notes of the steps that it is of.
-func (j *job) listed(content, listing string) {
+// maxListings bounds the memory for listings, in bytes: steps after those that fill it have none.
+const maxListings = 16 << 20
+
+// keepListing keeps the listing of some content for the notes of the steps that it is of.
+func (j *job) keepListing(content, listing string) {
 	if listing == "" {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.listings[content] = listing
+	if j.listed += len(listing); j.listed <= maxListings {
+		j.listings[content] = listing
+	}
 }
 
 func (j *job) listing(content string) string {

@@ -43,6 +43,7 @@ type job struct {
 	shared      map[string]*sharing
 	warned      map[string]bool
 	listings    map[string]string     // of content, by its text in keys
+	listed      int                   // bytes of listings
 	epochs      map[string]*time.Time // of what SOURCE_DATE_EPOCH named
 }
 

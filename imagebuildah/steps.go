@@ -438,7 +438,7 @@ func (st *stage) contentOf(ctx context.Context, paths []string, from tree, o bui
 		c, err := builder.ContentDigest(ctx, root, paths, o)
 		if err == nil {
 			text, state = contentText(c), c.State
-			st.b.listed(text, c.List)
+			st.b.keepListing(text, c.List)
 		}
 		return err
 	})
