@@ -43,8 +43,19 @@ func oneLine(text string) string {
 	}, strings.TrimSpace(text))
 }
 
-// writeFile writes an ID file. A device, as /dev/null, is written in place.
-func writeFile(name, text string) error { return os.WriteFile(name, []byte(text), 0o644) } //nolint:gosec // for other programs to read
+// writeFile writes an ID file. A device, as /dev/null, is written in place; where the name means one of our own streams (/dev/stdout), what a
+// shell has had written to that file before stays.
+func writeFile(name, text string) error {
+	if info, err := os.Stat(name); err == nil {
+		for _, stream := range []*os.File{os.Stdout, os.Stderr} {
+			if own, err := stream.Stat(); err == nil && os.SameFile(info, own) {
+				_, err := stream.WriteString(text)
+				return err
+			}
+		}
+	}
+	return os.WriteFile(name, []byte(text), 0o644) //nolint:gosec // for other programs to read
+}
 
 // writable says before the work why a file for its result, "" for none, cannot be written after it.
 func writable(flag, name string) error {
