@@ -40,6 +40,9 @@ func Explain(want Input, have []Input, path func(was, is Input, n int) string) s
 		return "the same step was built, but its layer is gone"
 	}
 	if fields[0] == "Parent" {
+		if slices.Contains(fields, "Args") { // that one has nothing to do with it
+			return "it has not been built here"
+		}
 		return "what it stands on is another"
 	}
 	if fields[0] == "Content" && path != nil {

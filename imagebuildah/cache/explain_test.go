@@ -73,10 +73,11 @@ func TestExplain(t *testing.T) {
 		have []Input
 		says string
 	}{
-		"nothing": {base, []Input{{Kind: "COPY"}}, "no RUN step has been built here"},
-		"gone":    {base, []Input{base}, "its layer is gone"},
-		"env":     {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"V=2"}}, []Input{base, far}, `env was ["V=1"], is ["V=2"]`},
-		"below":   {Input{Kind: "RUN", Parent: "z", Args: []string{"make"}, Env: []string{"V=1"}}, []Input{base, far}, "what it stands on is another"},
+		"nothing":   {base, []Input{{Kind: "COPY"}}, "no RUN step has been built here"},
+		"gone":      {base, []Input{base}, "its layer is gone"},
+		"env":       {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"V=2"}}, []Input{base, far}, `env was ["V=1"], is ["V=2"]`},
+		"below":     {Input{Kind: "RUN", Parent: "z", Args: []string{"make"}, Env: []string{"V=1"}}, []Input{base, far}, "what it stands on is another"},
+		"another's": {Input{Kind: "RUN", Parent: "z", Args: []string{"else"}, Env: []string{"V=1"}}, []Input{base, far}, "it has not been built here"},
 		"elements": {Input{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=2", "W=1"}},
 			[]Input{{Kind: "RUN", Parent: "p", Args: []string{"make"}, Env: []string{"A=1", "V=1", "W=1"}}}, `env was ["V=1"], is ["V=2"]`},
 		"far behind": {Input{Kind: "RUN", Args: []string{strings.Repeat("é", 999) + "was"}}, []Input{{Kind: "RUN", Args: []string{strings.Repeat("é", 999) + "is"}}}, `éis"], is …é`},
