@@ -35,6 +35,8 @@ type Options struct {
 	// File is the Dockerfile; Name names it in messages.
 	File io.Reader
 	Name string
+	// Further says where in File other build files begin.
+	Further []plan.Further
 	// IgnoreFile is a file of the host, empty for none.
 	IgnoreFile string
 	Target     string

@@ -55,7 +55,7 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 	if o.File == nil {
 		return nil, errors.New("no build file is given: Options.File is nil")
 	}
-	p, err := plan.Parse(o.Name, o.File)
+	p, err := plan.Parse(o.Name, o.File, o.Further...)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func newJob(s *builder.Store, o Options) (*job, error) {
 	}
 	for n, platform := range platforms {
 		if n > 0 {
-			if p, err = plan.Parse(o.Name, strings.NewReader(p.Text)); err != nil {
+			if p, err = plan.Parse(o.Name, strings.NewReader(p.Text), o.Further...); err != nil {
 				return nil, err
 			}
 		}

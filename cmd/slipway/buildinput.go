@@ -181,6 +181,10 @@ func (f *buildFlags) dockerfile(ctx context.Context, c *imagebuildah.Context) (s
 		}
 		f.files = []string{name}
 	}
+	display := shown
+	if c.Fetched {
+		display = func(path string) string { return strings.TrimPrefix(path, c.Dir+"/") }
+	}
 	var text bytes.Buffer
 	for i, name := range f.files {
 		b, path, err := f.read(ctx, name, c)
@@ -196,15 +200,13 @@ func (f *buildFlags) dockerfile(ctx context.Context, c *imagebuildah.Context) (s
 			if err := further(path, b, text.Bytes()); err != nil {
 				return "", err
 			}
+			f.o.Further = append(f.o.Further, plan.Further{Name: display(path), Line: bytes.Count(text.Bytes(), []byte("\n")) + 1})
 		}
 		f.files[i] = path
 		text.Write(b)
 		text.WriteByte('\n')
 	}
-	f.o.File, f.o.Name = &text, shown(f.files[0])
-	if c.Fetched {
-		f.o.Name = strings.TrimPrefix(f.files[0], c.Dir+"/")
-	}
+	f.o.File, f.o.Name = &text, display(f.files[0])
 	return f.files[0], nil
 }
 

@@ -26,6 +26,13 @@ type Plan struct {
 	Replaced func(name string) bool
 	Text     string // of the file
 	lines    []string
+	further  []Further
+}
+
+// A Further is a build file that goes on where the one before it ends: Line is where it begins in the whole text.
+type Further struct {
+	Name string
+	Line int
 }
 
 // Stage is one stage.
@@ -60,8 +67,8 @@ func (e *SourceError) Unwrap() error { return e.Err }
 
 const maxSize = 16 << 20
 
-// Parse reads a Dockerfile.
-func Parse(name string, r io.Reader) (*Plan, error) {
+// Parse reads a Dockerfile, or several as one.
+func Parse(name string, r io.Reader, further ...Further) (*Plan, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
@@ -69,7 +76,7 @@ func Parse(name string, r io.Reader) (*Plan, error) {
 	if len(text) > maxSize {
 		return nil, fmt.Errorf("reading %s: larger than %d bytes", name, maxSize)
 	}
-	p := &Plan{Name: name, Text: string(text), lines: strings.Split(strings.TrimRight(string(text), "\n"), "\n")}
+	p := &Plan{Name: name, Text: string(text), further: further, lines: strings.Split(strings.TrimRight(string(text), "\n"), "\n")}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("no contents in %q", name)
 	}
@@ -148,7 +155,20 @@ func (p *Plan) At(where []parser.Range, err error) error {
 		return err
 	}
 	first, last := max(1, where[0].Start.Line), where[len(where)-1].End.Line // a bad escape directive is said to be before all lines
-	return &SourceError{File: p.Name, Line: first, Excerpt: p.excerpt(first, max(first, last)), Err: err}
+	file, start, _ := p.file(first)
+	return &SourceError{File: file, Line: first - start + 1, Excerpt: p.excerpt(first, max(first, last)), Err: err}
+}
+
+// file is the build file that a line of the whole text is in, with its first and its last line there.
+func (p *Plan) file(line int) (name string, first, last int) {
+	name, first, last = p.Name, 1, len(p.lines)
+	for _, f := range p.further {
+		if f.Line > line {
+			return name, first, f.Line - 1
+		}
+		name, first = f.Name, f.Line
+	}
+	return name, first, last
 }
 
 // Excerpt shows the lines of a place, marked, between those around them; it is empty for no place.
@@ -164,13 +184,14 @@ func (p *Plan) Excerpt(where []parser.Range) string {
 func (p *Plan) excerpt(first, last int) string {
 	var b strings.Builder
 	rule := strings.Repeat("-", 20) + "\n"
-	fmt.Fprintf(&b, "%s:%d\n%s", p.Name, first, rule)
-	for n := max(1, first-2); n <= min(len(p.lines), last+2); n++ {
+	name, start, end := p.file(first)
+	fmt.Fprintf(&b, "%s:%d\n%s", name, first-start+1, rule)
+	for n := max(start, first-2); n <= min(len(p.lines), max(end, last), last+2); n++ {
 		mark := "   "
 		if n >= first && n <= last {
 			mark = ">>>"
 		}
-		fmt.Fprintf(&b, "%4d | %s %s\n", n, mark, Visible(shortened(strings.TrimRight(p.lines[n-1], "\r"))))
+		fmt.Fprintf(&b, "%4d | %s %s\n", n-start+1, mark, Visible(shortened(strings.TrimRight(p.lines[n-1], "\r"))))
 	}
 	return b.String() + rule
 }
