@@ -51,7 +51,7 @@ func (s *Store) membersOf(ctx context.Context, text string, o EntryOptions) ([]m
 		if !errors.Is(err, ErrNoImage) {
 			return nil, err
 		}
-		if ref, err = destination(text); err != nil {
+		if ref, err = registrySource(text); err != nil {
 			return nil, err
 		}
 	}
@@ -252,7 +252,7 @@ func (s *Store) IndexJSON(ctx context.Context, name string, r Registry) ([]byte,
 		if !errors.Is(err, ErrNoImage) {
 			return nil, err
 		}
-		if ref, err = destination(name); err != nil {
+		if ref, err = registrySource(name); err != nil {
 			return nil, err
 		}
 	}

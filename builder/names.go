@@ -91,6 +91,9 @@ func parseTransport(text string) (types.ImageReference, error) {
 		}
 		return nil, nil
 	}
+	if named, nerr := reference.ParseNormalizedNamed(strings.TrimPrefix(rest, "//")); nerr == nil && word == docker.Transport.Name() && strings.HasPrefix(rest, "//") {
+		rest = "//" + pinned(named).String()
+	}
 	ref, err := t.ParseReference(rest)
 	if err != nil {
 		if _, nerr := reference.ParseNormalizedNamed(text); nerr == nil {
@@ -113,6 +116,18 @@ func malformed(text string, err error) error {
 		return fmt.Errorf("%s: %w", text, fs.ErrPermission)
 	}
 	return fmt.Errorf("parsing image name %q: %w", text, err)
+}
+
+// pinned returns a name without its tag if it has a digest as well: that alone says which image is meant. The tag is for those who read the name.
+func pinned(named reference.Named) reference.Named {
+	d, digested := named.(reference.Digested)
+	if _, tagged := named.(reference.Tagged); !tagged || !digested {
+		return named
+	}
+	if alone, err := reference.WithDigest(reference.TrimNamed(named), d.Digest()); err == nil {
+		return alone
+	}
+	return named
 }
 
 // localName normalises the name an image gets in local storage: without registry it is localhost/'s,
@@ -266,6 +281,14 @@ func destination(dest string) (types.ImageReference, error) {
 		return nil, fmt.Errorf("%s: %w", dest, err)
 	}
 	return docker.NewReference(reference.TagNameOnly(named))
+}
+
+// registrySource is the reference to read an image of a registry from.
+func registrySource(name string) (types.ImageReference, error) {
+	if named, err := reference.ParseNormalizedNamed(name); err == nil {
+		name = pinned(named).String()
+	}
+	return destination(name)
 }
 
 // WithoutTag behind the name of a repository in a registry, "docker://REPOSITORY", has Push give what it pushes no tag: it is known by

@@ -71,7 +71,7 @@ func (s *Store) remotePlatforms(ctx context.Context, name string, local *storage
 	}
 	var errs []error
 	for _, c := range candidates {
-		ref, err := destination("docker://" + c.Value.String())
+		ref, err := registrySource(c.Value.String())
 		if err == nil {
 			found, err = s.remoteMembers(ctx, ref, eo)
 		}

@@ -111,7 +111,7 @@ func (s *Store) fetchNamed(ctx context.Context, name string, local *storage.Imag
 	fits := local != nil && s.isFor(ctx, local, o.Platform, false)
 	var errs []error
 	for _, candidate := range remotes {
-		n := candidate.Value
+		n := pinned(candidate.Value)
 		src, err := docker.NewReference(n)
 		if err != nil {
 			return nil, err

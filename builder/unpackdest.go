@@ -27,6 +27,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/builder/internal/layer"
 	imanifest "github.com/slipway-build/slipway/builder/internal/manifest"
@@ -344,12 +345,28 @@ func (d *unpackDest) agree() error {
 	return fmt.Errorf("the image has %d layers, its configuration tells of %d", len(d.order), len(config.RootFS.DiffIDs))
 }
 
+// noteConfig tells the library of the configuration. It would look for it in the image that is not written yet, under the digest in the
+// reference, which may be that of the list that the image is of.
+func (w *unpackWriter) noteConfig() error {
+	inner, ok := w.ImageDestination.(interface {
+		NoteOriginalOCIConfig(config *ispec.Image, failed error) error
+	})
+	var config ispec.Image
+	if !ok || json.Unmarshal(w.d.config, &config) != nil {
+		return nil
+	}
+	return inner.NoteOriginalOCIConfig(&config, nil)
+}
+
 // PutManifest tells the library of the layers, which are in storage by now.
 func (w *unpackWriter) PutManifest(ctx context.Context, raw []byte, instance *digest.Digest) error {
 	w.d.sees(raw)
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
 	if err := w.d.agree(); err != nil {
+		return err
+	}
+	if err := w.noteConfig(); err != nil {
 		return err
 	}
 	if err := w.d.advance(ctx); err != nil {
