@@ -1,9 +1,11 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/types"
@@ -19,6 +21,9 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 	ref, err := destination(dest)
 	if err != nil {
 		return nil, err
+	}
+	if format := o.Output.Compression.Format; strings.HasPrefix(format, "zstd") && cmp.Or(o.Output.Format, c.Format()) == FormatDocker {
+		return nil, fmt.Errorf("committing %s to %s: images of docker format cannot have layers compressed by %s: use oci format", c.Name(), refText(ref), format)
 	}
 	hold, err := c.hold(o.Remove)
 	if err != nil {

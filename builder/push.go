@@ -184,7 +184,7 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err), undo())
 	}
-	if reg != nil && reg.from == nil {
+	if reg != nil && reg.from == nil && !reg.exact { // of several compressions the last one would be the one to keep
 		s.rememberAll(reg, src)
 	}
 	return raw, nil
