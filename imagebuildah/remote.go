@@ -58,6 +58,9 @@ func (st *stage) lookupRemote(ctx context.Context, steps []*step) error {
 	}
 	steps = slices.Clone(steps)
 	steps = slices.DeleteFunc(steps, func(s *step) bool { return s.do == nil })
+	if !slices.ContainsFunc(steps, func(s *step) bool { return s.layer == nil }) {
+		return nil // nobody is asked for what is here
+	}
 	for _, c := range st.b.opened(ctx) {
 		want := make([]builder.WantedStep, len(steps))
 		for i, s := range steps {
