@@ -154,11 +154,11 @@ func (f *imagesFlags) rows(i *builder.Image) ([]imageRow, error) {
 	}
 	var rows []imageRow
 	for _, n := range names {
-		repo, tag := n, "<none>"
-		if at := strings.LastIndex(n, ":"); at > strings.LastIndex(n, "/") {
-			repo, tag = n[:at], n[at+1:]
+		repo, _, _ := strings.Cut(n, "@")
+		tag := "<none>"
+		if at := strings.LastIndex(repo, ":"); at > strings.LastIndex(repo, "/") {
+			repo, tag = repo[:at], repo[at+1:]
 		}
-		repo, _, _ = strings.Cut(repo, "@")
 		rows = append(rows, imageRow{Name: repo, Tag: tag, ID: f.id(i), Digest: i.Digest().String(), Created: i.Created().Unix(),
 			CreatedAt: age(i.Created()), CreatedAtRaw: i.Created().Format(time.RFC3339Nano), Size: sizeText(size), ReadOnly: i.ReadOnly(),
 			History: cmp.Or(strings.Join(i.FormerNames(), ", "), "<none>")})
