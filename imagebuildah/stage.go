@@ -28,9 +28,10 @@ type stage struct {
 	scope   expand.Scope           // what words are expanded with and RUN gets
 	fired   []instructions.Command // ONBUILD of the base
 	top     string                 // layer
-	// chain is the key of the last step, empty where only the layer says what the next one stands on; executed is the first step since
-	// then that was not found.
+	// chain is the key of the last step, empty where only the layer says what the next one stands on; bottom says that the next one stands
+	// on nothing; executed is the first step since then that was not found.
 	chain, executed string
+	bottom          bool
 	cmdSet          bool
 	touched         bool // an instruction has been executed
 	newFrom         int  // the first history entry of this build
@@ -77,15 +78,8 @@ func (b *build) stage(ctx context.Context, i int, out *part) (err error) {
 		st.queue = append(st.queue, queued{label, cmd, cmd.Location(), n + 2})
 	}
 	for len(st.queue) > 0 {
-		steps, err := st.resolve(ctx)
+		steps, err := st.next(ctx)
 		if err != nil {
-			return err
-		}
-		st.keys(steps)
-		if err := st.lookup(steps); err != nil {
-			return err
-		}
-		if err := st.lookupRemote(ctx, steps); err != nil {
 			return err
 		}
 		if err := st.perform(ctx, steps); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
@@ -49,6 +50,27 @@ func (st *stage) layerStep(_ context.Context, in *cache.Input, by string, do fun
 	return nil
 }
 
+// next are the stage's next steps, looked up. While all are found, nothing is gained by going on without the stages that the rest uses, and
+// a cache may have more of the whole.
+func (st *stage) next(ctx context.Context) (steps []*step, err error) {
+	missing := func(s *step) bool { return s.do != nil && s.layer == nil }
+	for len(st.queue) > 0 && !slices.ContainsFunc(steps, missing) {
+		more, err := st.resolve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		st.keys(more)
+		steps = append(steps, more...)
+		if err := st.lookup(steps); err != nil {
+			return nil, err
+		}
+		if err := st.lookupRemote(ctx, steps); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
+}
+
 // resolve gives the meaning of the stage's next instructions: up to its end, or to one whose result cannot be known, which
 // is the last one then, or to one that uses a stage which is still being built: what comes before need not wait for it.
 func (st *stage) resolve(ctx context.Context) ([]*step, error) {
@@ -75,9 +97,9 @@ func (st *stage) resolve(ctx context.Context) ([]*step, error) {
 // so all are known before anything is done (decisions.md §2.1).
 func (st *stage) keys(steps []*step) {
 	o := st.b.o.Output
-	chain, bottom := st.chain, st.top == ""
+	chain, bottom := st.chain, st.bottom
 	if chain == "" {
-		chain, st.executed = "layer:"+st.top, ""
+		chain, bottom, st.executed = "layer:"+st.top, st.top == "", ""
 	}
 	for _, s := range steps {
 		if s.in == nil {
@@ -101,7 +123,7 @@ func (st *stage) keys(steps []*step) {
 		}
 		bottom = false
 	}
-	st.chain = chain
+	st.chain, st.bottom = chain, bottom
 	if last := steps[len(steps)-1]; last.do != nil && last.in == nil {
 		st.chain = ""
 	}
