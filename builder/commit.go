@@ -92,7 +92,7 @@ func (c *Container) commit(ctx context.Context, names []string, o CommitOptions)
 	}
 	claim := c.s.claim(committing)
 	img, err := c.writeImage(ctx, names, o, claim)
-	return img, errors.Join(err, claim.end(err != nil || c.cfg.OS == "windows")) // whose layers are made of others
+	return img, errors.Join(err, claim.end(err != nil || c.cfg.OS == windows)) // whose layers are made of others
 }
 
 func (c *Container) writeImage(ctx context.Context, names []string, o CommitOptions, claim *claim) (*Image, error) {
@@ -103,13 +103,15 @@ func (c *Container) writeImage(ctx context.Context, names []string, o CommitOpti
 	if o.Output, err = c.edit(cfg, o); err != nil {
 		return nil, err
 	}
-	base, lo, err := c.ownLayer(o)
-	if err != nil {
-		return nil, err
-	}
-	lo.IDs, lo.Container, lo.Claim = nil, "", claim.add
-	if top, err = c.s.forOS(ctx, cfg, base, top, lo); err != nil {
-		return nil, err
+	if cfg.OS == windows {
+		base, lo, err := c.ownLayer(o)
+		if err != nil {
+			return nil, err
+		}
+		lo.IDs, lo.Container, lo.Claim = nil, "", claim.add
+		if top, err = c.s.forWindows(ctx, base, top, lo); err != nil {
+			return nil, err
+		}
 	}
 	return c.s.WriteImage(ctx, cfg, top, names, o.Output)
 }
@@ -150,7 +152,7 @@ func (c *Container) commitLayers(ctx context.Context, o CommitOptions, claim *cl
 	}
 	lo.Claim = claim.add
 	cfg, linked := c.cfg.Clone(), len(c.rec.AppendedLinkedLayers) > 0
-	lo.Move = moves(o) && c.cfg.OS != "windows" // whose image has another layer
+	lo.Move = moves(o) && c.cfg.OS != windows // whose image has another layer
 	if lo.Move {
 		_, _ = c.s.st.Unmount(c.id, true) // the directory is about to move; not being mounted is no error
 	}

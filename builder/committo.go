@@ -56,7 +56,7 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 
 // send copies the image to dest and returns its manifest there.
 func (c *Container) send(ctx context.Context, dest types.ImageReference, o CommitOptions, po PushOptions) ([]byte, error) {
-	if !o.SBOM.On() && c.cfg.OS != "windows" && len(o.AddFiles)+len(c.rec.AppendedLinkedLayers) == 0 {
+	if !o.SBOM.On() && c.cfg.OS != windows && len(o.AddFiles)+len(c.rec.AppendedLinkedLayers) == 0 {
 		raw, err := c.sendDraft(ctx, dest, o, po)
 		if !errors.Is(err, errChanged) && !errors.Is(err, layer.ErrMoved) {
 			return raw, err

@@ -12,13 +12,16 @@ import (
 // them, above base, the top layer of the base image, which stays as it is. While a container or a build lives its files are where
 // commands and copies look for them.
 func (s *Store) ForOS(ctx context.Context, cfg *config.Image, base, top string, o Output) (string, error) {
-	return s.forOS(ctx, cfg, base, top, s.layerOptions(o))
-}
-
-func (s *Store) forOS(ctx context.Context, cfg *config.Image, base, top string, lo layer.Options) (string, error) {
-	if cfg.OS != "windows" {
+	if cfg.OS != windows {
 		return top, nil
 	}
+	return s.forWindows(ctx, base, top, s.layerOptions(o))
+}
+
+// windows is the operating system whose layers are others.
+const windows = "windows"
+
+func (s *Store) forWindows(ctx context.Context, base, top string, lo layer.Options) (string, error) {
 	chain, err := s.Layers(top)
 	if err != nil {
 		return "", err
