@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,6 +78,9 @@ func (g *globals) remove(names []string, remove func(string) (builder.Removed, e
 	var printed error
 	var failed []error
 	for _, name := range names {
+		if slices.Contains(deleted, name) {
+			continue // went with an image that was the last to be built on it
+		}
 		r, err := remove(name)
 		printed = errors.Join(printed, lines(g.out, r.Untagged, func(n string) string { return "untagged: " + n }))
 		deleted = append(deleted, r.Deleted...)
