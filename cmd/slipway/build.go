@@ -289,7 +289,7 @@ func (f *buildFlags) build(ctx context.Context, s *builder.Store) (*imagebuildah
 func (f *buildFlags) located(err error) error {
 	var kept *imagebuildah.KeptError
 	if errors.As(err, &kept) {
-		err = fmt.Errorf("%w; its container is kept: \"%s run -t %s sh\" enters it", err, f.g.program, kept.Container)
+		err = fmt.Errorf("%w; its container is kept: \"%s%s run -t %s sh\" enters it", err, f.g.program, f.g.storageFlags(), kept.Container)
 	}
 	var at *plan.SourceError
 	if errors.As(err, &at) {

@@ -48,6 +48,19 @@ func globalFlags(root *cobra.Command, g *globals) {
 	_ = fs.MarkHidden("debug")
 }
 
+// storageFlags are the flags that another command needs to work with the same storage.
+func (g *globals) storageFlags() (flags string) {
+	for _, f := range []struct{ name, value, unless string }{
+		{"root", g.store.Root, g.env.own("ROOT")}, {"runroot", g.store.RunRoot, g.env.own("RUNROOT")},
+		{"storage-driver", g.store.Driver, g.env.plain("STORAGE_DRIVER")},
+	} {
+		if f.value != f.unless {
+			flags += " --" + f.name + " " + f.value
+		}
+	}
+	return flags
+}
+
 // prepare turns global flags into the store's options.
 func (g *globals) prepare(*cobra.Command, []string) error {
 	if g.debug {
