@@ -269,6 +269,7 @@ func (st *stage) image(ctx context.Context, names []string) (*builder.Image, err
 	if err := errors.Join(st.unset(), st.system()); err != nil {
 		return nil, err
 	}
+	st.tellAnnotations()
 	created := st.fillTimes()
 	st.cfg.Created = &created
 	if o.SBOM.On() {
@@ -308,6 +309,26 @@ func (st *stage) sbom(ctx context.Context, created time.Time) (err error) {
 		st.cfg.History[known+i].Created = &created
 	}
 	return nil
+}
+
+// tellAnnotations appends what the options say of annotations to the last step of the history (containers.md §11.3): they are in the manifest
+// only, and images whose configurations are the same would be one image in storage.
+func (st *stage) tellAnnotations() {
+	o := st.b.o
+	texts := slices.Clone(o.Annotations)
+	for _, name := range o.UnsetAnnotations {
+		texts = append(texts, "unsetAnnotation="+name)
+	}
+	if o.DropAnnotations {
+		texts = append(texts, "inheritAnnotations=false")
+	}
+	if len(texts) == 0 || o.Output.Format == builder.FormatDocker {
+		return
+	}
+	if len(st.cfg.History) == st.newFrom {
+		st.history(config.History{CreatedBy: "/bin/sh -c #(nop) ANNOTATION ", EmptyLayer: true})
+	}
+	st.cfg.History[len(st.cfg.History)-1].CreatedBy += "|" + strings.Join(texts, "|")
 }
 
 // edits tells whether the options change the image's configuration, beside what the instructions do.
