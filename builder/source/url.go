@@ -118,7 +118,7 @@ func Name(text string) string {
 		return unnamed
 	}
 	name := path.Base(u.Path)
-	if name == "/" || name == "." || name == ".." || strings.HasSuffix(u.Path, "/") {
+	if name == "/" || name == "." || name == ".." {
 		return unnamed
 	}
 	return name

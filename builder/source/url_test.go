@@ -54,7 +54,7 @@ func TestURL(t *testing.T) {
 			t.Errorf("%s: %+v %q %v", c.path, in, body, err)
 		}
 	}
-	for url, want := range map[string]string{"http://h/": unnamed, "http://h": unnamed, "http://h/a/": unnamed, "http://h/a/..": unnamed, "http://h/a%20b": "a b"} {
+	for url, want := range map[string]string{"http://h/": unnamed, "http://h": unnamed, "http://h/a/": "a", "http://h/a/..": unnamed, "http://h/a%20b": "a b"} {
 		if got := Name(url); got != want {
 			t.Errorf("%s: %q", url, got)
 		}
