@@ -10,6 +10,7 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/builder/internal/layer"
 )
@@ -34,6 +35,11 @@ func (c *Container) CommitTo(ctx context.Context, dest string, o CommitOptions) 
 	if o.Output.Timestamp != nil || o.Output.Epoch != nil {
 		t := c.s.created(o.Output)
 		po.Time = &t
+	}
+	if !isLocalTransport(ref) && cmp.Or(o.Output.Format, c.Format()) != FormatDocker {
+		if po, err = c.s.withCompression(po, ispec.MediaTypeImageManifest); err != nil {
+			return nil, err
+		}
 	}
 	var raw []byte
 	_, err = c.s.signed(ctx, ref, po, func() (digest.Digest, error) {

@@ -128,7 +128,7 @@ func (s *Store) push(ctx context.Context, img *Image, dest types.ImageReference,
 	if dest, err = named(dest, img); err != nil {
 		return nil, err
 	}
-	if compressing {
+	if name := dest.Transport().Name(); compressing && name != "docker-archive" && name != "docker-daemon" { // those hold plain layers
 		_, kind, err := img.Manifest(ctx)
 		if err == nil {
 			o, err = s.withCompression(o, kind)
