@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -129,6 +130,7 @@ func (f *buildFlags) resultFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.tags.all, "tag", "t", nil, "`name` of the image, or where else to write it: TRANSPORT:REST")
 	fs.StringVar(&f.o.Manifest, "manifest", "", "add the image to this `list`, which is made if it is not there")
 	fs.BoolVar(&f.push, "push", false, "push each --tag to its registry")
+	dockerFlags(fs)
 	fs.StringVar(&f.progress, "progress", "auto", "`how` the build is shown: plain lines, tty, json (events on standard error), auto")
 	fs.BoolVar(&f.timings, "timings", false, "print a table of the steps and what they took")
 	fs.StringVar(&f.logfile, "logfile", "", "write what the build prints to `file`")
@@ -146,6 +148,22 @@ func (f *buildFlags) resultFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.rawIIDFile, "iidfile-raw", "", "write the image's ID without sha256: to `file`")
 	fs.BoolVarP(&f.o.Quiet, "quiet", "q", false, "print the image's ID only")
 	fs.BoolVar(&f.o.Output.Squash, "squash", false, "one layer for everything")
+}
+
+// dockerFlags are flags that scripts give docker build for what is so here anyway.
+func dockerFlags(fs *pflag.FlagSet) {
+	fs.BoolFunc("load", "put the image into local storage, as is always done", func(v string) error {
+		if isOn, err := strconv.ParseBool(v); err != nil || !isOn {
+			return errors.New("the image is always put into local storage")
+		}
+		return nil
+	})
+	fs.Func("provenance", "`false`: make no attestation, as none is ever made", func(v string) error {
+		if isOn, err := strconv.ParseBool(v); err != nil || isOn {
+			return errors.New("attestations are not supported: only false is taken")
+		}
+		return nil
+	})
 }
 
 // stepFlags say how RUN is run.

@@ -71,6 +71,9 @@ func sbomFlags(fs *pflag.FlagSet, o *builder.SBOM) func() error {
 	fs.StringVar(&given.ImagePURLOutput, "sbom-image-purl-output", "", "put the package URLs of the SBOM into the image at `path`")
 	return func() (err error) {
 		pull := o.Pull
+		if preset == "false" { // as docker build has it, where scripts want no attestation
+			preset = ""
+		}
 		if *o = given; preset != "" {
 			if *o, err = builder.SBOMPreset(preset); err != nil {
 				return err
