@@ -209,6 +209,9 @@ func (b *build) prepare(ctx context.Context) (err error) {
 	if err := b.epoch(ctx); err != nil {
 		return err
 	}
+	if _, instead := b.replaced(b.o.Target); instead {
+		return fmt.Errorf("the target %q is not built, as --build-context gives something in its place", b.o.Target)
+	}
 	if b.target, err = b.plan.Target(b.o.Target); err != nil {
 		return err
 	}
@@ -218,7 +221,9 @@ func (b *build) prepare(ctx context.Context) (err error) {
 	if b.o.AllStages {
 		b.needed = nil
 		for i := range b.target + 1 { // stages need earlier ones only
-			b.needed = append(b.needed, i)
+			if _, instead := b.replaced(b.plan.Stages[i].Name); !instead || i == b.target {
+				b.needed = append(b.needed, i)
+			}
 		}
 	}
 	return b.checkMounts()
