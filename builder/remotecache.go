@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,7 +327,7 @@ func (s *Store) keptTime(id string, stored time.Time) time.Time {
 }
 
 // Push adds steps, and what cache mounts hold if the place is for these too. Registries have no compare-and-swap: a step that another writer
-// has overwritten three times costs a miss. It returns the keys that were new, and names of mounts; layers are compressed as z says, if not
+// has overwritten each time costs a miss. It returns the keys that were new, and names of mounts; layers are compressed as z says, if not
 // by gzip. An error may be about some of the mounts only.
 func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []CacheMount, z Compression) (added []string, err error) {
 	if err := c.prepare(); err != nil {
@@ -371,18 +372,31 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 	return added, unsent
 }
 
-// publish puts results into the list as it is now: while they were sent others may have added theirs. It looks afterwards whether another
-// writer's list has replaced that.
+// publish puts results into the list as it is now: while they were sent others may have added theirs. In a registry another writer who read it
+// before that may replace it right after: so it is looked at again, a moment later, which is another one for each writer. Registries that get
+// manifests of one tag from several at once may refuse them as well.
 func (c *RemoteCache) publish(ctx context.Context, fresh map[string]remoteStep, replaced []string) error {
-	for range 3 {
+	for n := 1; ; n++ {
 		wrote, err := c.publishOnce(ctx, fresh, replaced)
-		if err != nil || !wrote {
+		if n == publishTimes || err == nil && (!wrote || c.dir != "") {
 			return err
 		}
-		replaced = nil
+		if err == nil {
+			replaced = nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		case <-time.After(publishAgain + rand.N(2*publishAgain)): //nolint:gosec // no secret
+		}
 	}
-	return nil
 }
+
+// How often a list is written, and how soon again at the earliest.
+const (
+	publishTimes = 4
+	publishAgain = 100 * time.Millisecond
+)
 
 func (c *RemoteCache) publishOnce(ctx context.Context, fresh map[string]remoteStep, replaced []string) (wrote bool, err error) {
 	defer c.lockLayout(flock.Exclusive)()
