@@ -244,6 +244,9 @@ func recordedName(src types.ImageReference, sys *types.SystemContext) (reference
 	if err != nil {
 		return nil, nil //nolint:nilerr // an annotation that is no reference is no name
 	}
+	if _, digested := named.(reference.Digested); digested {
+		return nil, nil // the image says itself what its digest is
+	}
 	return named, nil
 }
 

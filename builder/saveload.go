@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/containers/image/v5/copy"
 	dockerarchive "github.com/containers/image/v5/docker/archive"
@@ -26,7 +27,9 @@ func (s *Store) Save(ctx context.Context, images []string, file, format string, 
 		}
 		name := ""
 		if img, err := s.Image(images[0]); err == nil && len(img.Names()) > 0 {
-			name = ":" + s.bestName(&img.rec, images[0])
+			if best := s.bestName(&img.rec, images[0]); !strings.Contains(best, "@") { // a digest may be that of a list
+				name = ":" + best
+			}
 		}
 		_, err := s.Push(ctx, images[0], "oci-archive:"+file+name, PushOptions{Report: report})
 		return err
