@@ -21,6 +21,17 @@ type historyRow struct {
 	Comment   string `json:"comment,omitempty"`
 }
 
+// CreatedAt is the time as podman's and docker's templates name it.
+func (r historyRow) CreatedAt() string { return r.Created }
+
+// CreatedSince is how long that is ago.
+func (r historyRow) CreatedSince() string {
+	if t, err := time.Parse(time.RFC3339, r.Created); err == nil {
+		return age(t)
+	}
+	return "<unknown>"
+}
+
 func newHistoryCmd(g *globals) *cobra.Command {
 	var asJSON, noTrunc, noheading bool
 	var format string
@@ -30,7 +41,7 @@ func newHistoryCmd(g *globals) *cobra.Command {
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	fs.BoolVar(&noTrunc, "no-trunc", false, "print whole commands")
 	fs.BoolVarP(&noheading, "noheading", "n", false, "print no heading")
-	fs.StringVar(&format, "format", "", "Go `template` for each row, or json: .Created .CreatedBy .Size .DiffID .Comment")
+	fs.StringVar(&format, "format", "", "Go `template` for each row, or json: .Created (.CreatedAt) .CreatedSince .CreatedBy .Size .DiffID .Comment")
 	cmd.RunE = g.withStore(func(ctx context.Context, s *builder.Store, args []string) error {
 		img, err := s.Image(args[0])
 		if err != nil {
@@ -52,7 +63,7 @@ func newHistoryCmd(g *globals) *cobra.Command {
 		case asJSON, format == jsonFormat:
 			return writeJSON(g.out, rows)
 		case format != "":
-			return writeTemplate(g.out, format, rows, map[string]string{"Created": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "DiffID": "DIFF ID", "Comment": "COMMENT"})
+			return writeTemplate(g.out, format, rows, map[string]string{"Created": "CREATED", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "DiffID": "DIFF ID", "Comment": "COMMENT"})
 		}
 		return historyTable(g.out, rows, noTrunc, noheading)
 	})
@@ -69,11 +80,7 @@ func historyTable(w io.Writer, rows []historyRow, noTrunc, noheading bool) error
 		if !noTrunc && len([]rune(by)) > 60 {
 			by = string([]rune(by)[:59]) + "…"
 		}
-		when := "<unknown>"
-		if t, err := time.Parse(time.RFC3339, r.Created); err == nil {
-			when = age(t)
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", when, by, sizeText(r.Size), r.Comment)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.CreatedSince(), by, sizeText(r.Size), r.Comment)
 	}
 	return tw.Flush()
 }
