@@ -8,7 +8,7 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// Kind is stage (one begins), waiting (it does), step (an instruction begins), cached or done (its end), output (what RUN
 	// printed), explain and usage (what Options.ExplainCache and LogUsage ask for), stage-done, warning, image or error; or pull and
-	// pulled, of an image that is fetched, which belong to no stage.
+	// pulled, of an image that is fetched, push and pushed, of a remote cache that is written to, which belong to no stage.
 	Kind string `json:"kind"`
 	// Stage is the index of the stage, from 0; Name is its name, empty for none; Stages are all of the file.
 	Stage  int    `json:"stage"`
@@ -16,7 +16,7 @@ type Event struct {
 	Stages int    `json:"stages"`
 	// Platform is what the stage is built for, if that is one of several.
 	Platform string `json:"platform,omitempty"`
-	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage. 0 is none.
+	// Step counts from 1, which is FROM, as the lines do; Steps are all of the stage, or those that were pushed. 0 is none.
 	Step  int `json:"step,omitempty"`
 	Steps int `json:"steps,omitempty"`
 	// Text is the instruction, what is waited for ("stage NAME", "its turn"), the output, the image's ID or name, or the error.
@@ -56,6 +56,16 @@ func (j *job) watchPull(name string) (progress func(done, total int64), pulled f
 			e.Kind, e.Seconds = "pulled", j.s.Now().Sub(start).Seconds()
 			j.event(e)
 		}
+	}
+}
+
+// watchPush tells that something is written to, and returns what tells of its end, and of how many steps it was given.
+func (j *job) watchPush(what string) (pushed func(steps int)) {
+	start, e := j.s.Now(), Event{Kind: "push", Text: what}
+	j.event(e)
+	return func(steps int) {
+		e.Kind, e.Steps, e.Seconds = "pushed", steps, j.s.Now().Sub(start).Seconds()
+		j.event(e)
 	}
 }
 

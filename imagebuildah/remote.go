@@ -166,6 +166,7 @@ func (j *job) pushCache(ctx context.Context) {
 		}
 	}
 	for _, place := range j.o.CacheTo {
+		pushed := j.watchPush("build cache " + place)
 		c, err := j.s.OpenRemoteCache(ctx, place, j.o.Pull.Registry)
 		var added []string
 		if errors.Is(err, builder.ErrCacheDamaged) {
@@ -182,6 +183,7 @@ func (j *job) pushCache(ctx context.Context) {
 		if err != nil {
 			j.warn(fmt.Sprintf("writing build cache %s: %v", place, err))
 		}
+		pushed(len(added))
 		for _, key := range added {
 			j.builds[0].printf("--> Pushing cache [%s]:%s\n", place, key)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/imagebuildah"
 )
@@ -66,6 +67,11 @@ func TestTTYSize(t *testing.T) {
 		}
 	}
 	width, height = 40, 16
+	y.see(imagebuildah.Event{Kind: "push", Text: "cache", Time: time.Now()})
+	if first := y.running()[0]; first != "[push] cache                       0.0s" {
+		t.Errorf("%q", first)
+	}
+	y.see(imagebuildah.Event{Kind: "pushed", Text: "cache"})
 	y.see(imagebuildah.Event{Kind: "pull", Text: "image", Bytes: 2e6, Total: 3e6})
 	if first := y.running()[0]; first != "[pull] image                    2MB/3MB" {
 		t.Errorf("%q", first)

@@ -24,7 +24,7 @@ type tty struct {
 	size   func() (width, height int) // of the terminal now; 0 where it does not know
 	mu     sync.Mutex
 	active map[place]*activity
-	pulls  map[string]imagebuildah.Event // how far images are, by name
+	pulls  map[string]imagebuildah.Event // how far images are, by name, and what is pushed
 	drawn  int                           // lines that the next drawing replaces
 	ticker *time.Ticker
 	stop   chan struct{}
@@ -81,8 +81,20 @@ func (t *tty) see(e imagebuildah.Event) {
 		}
 	case "explain", "usage":
 		t.draw(label(e) + " " + visible(e.Text))
-	case "pull":
+	case "pull", "push":
 		t.pulls[e.Text] = e
+		t.draw("")
+	case "pushed":
+		delete(t.pulls, e.Text)
+		if e.Steps == 0 { // it had everything
+			t.draw("")
+			return
+		}
+		steps := "steps"
+		if e.Steps == 1 {
+			steps = "step"
+		}
+		t.draw(t.line("[push] "+e.Text, fmt.Sprintf("%d %s %.1fs", e.Steps, steps, e.Seconds)))
 	case "pulled":
 		delete(t.pulls, e.Text)
 		t.draw(t.line("[pull] "+e.Text, fmt.Sprintf("%s %.1fs", units.HumanSize(float64(e.Bytes)), e.Seconds)))
@@ -154,7 +166,11 @@ func (t *tty) draw(finished string) {
 func (t *tty) running() (lines []string) {
 	for _, name := range slices.Sorted(maps.Keys(t.pulls)) {
 		e := t.pulls[name]
-		lines = append(lines, t.line("[pull] "+name, units.HumanSize(float64(e.Bytes))+"/"+units.HumanSize(float64(e.Total))))
+		far := fmt.Sprintf("%.1fs", time.Since(e.Time).Seconds())
+		if e.Total > 0 {
+			far = units.HumanSize(float64(e.Bytes)) + "/" + units.HumanSize(float64(e.Total))
+		}
+		lines = append(lines, t.line("["+e.Kind+"] "+name, far))
 	}
 	lines = append(lines, t.steps()...)
 	if room, all := t.height(), len(lines); all > room {
