@@ -30,13 +30,17 @@ func relayed(stdout, stderr io.Writer, apart bool) (o, e io.Writer) {
 // relay hides that a writer is a file.
 type relay struct{ io.Writer }
 
-// regularFile returns a writer with its state if it is a regular file.
+// regularFile returns a writer with its state if it is a regular file, or /dev/null, which must not become the command's user's either.
 func regularFile(w io.Writer) (io.Writer, os.FileInfo) {
 	f, ok := w.(*os.File)
 	if !ok || f == nil {
 		return w, nil
 	}
-	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
+	st, err := f.Stat()
+	if err != nil {
+		return w, nil
+	}
+	if null, err := os.Stat(os.DevNull); st.Mode().IsRegular() || err == nil && os.SameFile(st, null) {
 		return w, st
 	}
 	return w, nil

@@ -175,7 +175,7 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 	}
 	defer pr.Close()
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{runchild.RuntimeName}, Stdout: j.Stdout, Stderr: j.Stderr, ExtraFiles: append([]*os.File{rr, pw}, j.Trees...),
+		Path: "/proc/self/exe", Args: []string{runchild.RuntimeName}, Stdout: output(j.Stdout), Stderr: output(j.Stderr), ExtraFiles: append([]*os.File{rr, pw}, j.Trees...),
 		Env:         []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL},
 		WaitDelay:   time.Second,
@@ -190,12 +190,17 @@ func start(ctx context.Context, req *runchild.RuntimeRequest, j runner.Job) (int
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 		req.Loopback = true
 	}
-	if j.Stdin != nil {
-		cmd.Stdin = j.Stdin
+	in, err := input(j.Stdin)
+	if err != nil {
+		return 0, errors.Join(err, rw.Close(), pw.Close())
 	}
+	cmd.Stdin = in
 	err = cmd.Start()
 	rr.Close()
 	pw.Close()
+	if in != j.Stdin {
+		in.Close()
+	}
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("starting the OCI runtime's namespaces: %w", err), rw.Close())
 	}

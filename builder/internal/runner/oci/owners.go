@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"io"
 	"os"
 	"syscall"
 )
@@ -29,6 +30,40 @@ func keepOwners(streams ...any) (restore func()) {
 		}
 	}
 }
+
+// input is what a runtime gets as standard input. Instead of /dev/null, which it would give to the command's user, for everybody on this machine and,
+// with several at the same time, for good, it is a pipe at whose end nobody is.
+func input(f *os.File) (*os.File, error) {
+	if f != nil && !isNull(f) {
+		return f, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	return r, w.Close()
+}
+
+// output is what a runtime writes to: for want of anything a pipe again, whose content is lost.
+func output(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// isNull tells whether a file is /dev/null, under whatever name.
+func isNull(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Rdev == nullDevice
+}
+
+// nullDevice is the number of /dev/null, 1:3.
+const nullDevice = 1<<8 | 3
 
 func ownerOf(f *os.File) (uid, gid int, ok bool) {
 	info, err := f.Stat()
