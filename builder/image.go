@@ -189,15 +189,14 @@ func (s *Store) Untag(nameOrID string, names ...string) error {
 	}
 	var full []string
 	for _, name := range names {
-		candidates, err := s.candidates(strings.TrimPrefix(name, storagePrefix))
+		named, err := s.bears(img, strings.TrimPrefix(name, storagePrefix))
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(candidates, func(n reference.Named) bool { return slices.Contains(img.Names, n.String()) })
-		if i < 0 {
+		if named == nil {
 			return fmt.Errorf("%s is no name of image %s: it has %s", name, nameOrID, first(strings.Join(img.Names, ", "), "none"))
 		}
-		full = append(full, candidates[i].String())
+		full = append(full, named.String())
 	}
 	return translate(s.st.RemoveNames(img.ID, full))
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -146,30 +148,48 @@ func localName(name string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// candidates lists the full names that a name given by the user may stand for, in order of preference,
-// local first. A fully qualified name stands for itself.
-func (s *Store) candidates(name string) ([]reference.Named, error) {
+// candidates are the full names that a name given by the user may stand for, in order of preference, local first: nothing is read of
+// registries before that is not the one. A fully qualified name stands for itself.
+func (s *Store) candidates(name string) (iter.Seq[reference.Named], error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if !shortnames.IsShortName(name) {
-		return []reference.Named{reference.TagNameOnly(named)}, nil
 	}
 	local, err := localName(name)
 	if err != nil {
 		return nil, err
 	}
-	names := []reference.Named{local}
-	resolved, err := shortnames.ResolveLocally(&s.sys, name)
+	return func(yield func(reference.Named) bool) {
+		if !yield(local) || !shortnames.IsShortName(name) {
+			return
+		}
+		resolved, err := shortnames.ResolveLocally(&s.sys, name)
+		if err != nil {
+			s.o.Log.Debug("resolving short name", "name", name, "error", err)
+		}
+		if search, err := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys); err != nil || len(search) == 0 {
+			resolved = append(resolved, reference.TagNameOnly(named))
+		}
+		for _, n := range resolved {
+			if !yield(n) {
+				return
+			}
+		}
+	}, nil
+}
+
+// bears finds the name among an image's that a name given by the user stands for, nil if it is none of them.
+func (s *Store) bears(img *storage.Image, name string) (reference.Named, error) {
+	names, err := s.candidates(name)
 	if err != nil {
-		s.o.Log.Debug("resolving short name", "name", name, "error", err)
+		return nil, err
 	}
-	names = append(names, resolved...)
-	if search, err := sysregistriesv2.UnqualifiedSearchRegistries(&s.sys); err != nil || len(search) == 0 {
-		names = append(names, reference.TagNameOnly(named))
+	for n := range names {
+		if slices.Contains(img.Names, n.String()) {
+			return n, nil
+		}
 	}
-	return names, nil
+	return nil, nil
 }
 
 // remoteCandidates resolves a name with registries.conf, asking the user where that file wants it. A short name that it says nothing about, and
@@ -201,19 +221,11 @@ func (s *Store) findImage(name string) (*storage.Image, error) {
 	if strings.HasPrefix(name, "sha256:") || reference.IsFullIdentifier(name) { // no name can look like that
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}
-	local, err := localName(name)
-	if err != nil {
-		return nil, err
-	}
-	img, err := s.lookup(local) // most names end here: nothing has to be read of registries
-	if err == nil || !errors.Is(err, ErrNoImage) {
-		return img, err
-	}
 	names, err := s.candidates(name)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range names {
+	for n := range names {
 		img, err := s.lookup(n)
 		if err == nil || !errors.Is(err, ErrNoImage) {
 			return img, err

@@ -146,14 +146,8 @@ func (s *Store) namesTyped(rec *storage.Image, typed string) []string {
 	if id, ok := imageID(typed); ok && strings.HasPrefix(rec.ID, id) {
 		return nil
 	}
-	candidates, err := s.candidates(typed)
-	if err != nil {
-		return nil
-	}
-	for _, c := range candidates {
-		if slices.Contains(rec.Names, c.String()) {
-			return []string{c.String()}
-		}
+	if named, err := s.bears(rec, typed); err == nil && named != nil {
+		return []string{named.String()}
 	}
 	return nil
 }

@@ -204,14 +204,12 @@ func (s *Store) setTempDir() error {
 		if d == "" {
 			continue
 		}
-		f, err := os.CreateTemp(d, "slipway-")
-		if err != nil {
+		if unix.Faccessat(unix.AT_FDCWD, d+"/.", unix.W_OK|unix.X_OK, unix.AT_EACCESS) != nil {
 			continue
 		}
-		f.Close()
 		s.o.TempDir = d
 		s.o.Log.Debug("large temporary files", "dir", d)
-		return os.Remove(f.Name())
+		return nil
 	}
 	return fmt.Errorf("no directory for temporary files can be written: set TMPDIR")
 }
