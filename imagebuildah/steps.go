@@ -285,7 +285,11 @@ func (st *stage) tree(ctx context.Context, flag, from string) (tree, error) {
 		}
 		return st.imageTree(ctx, flag, ref)
 	}
-	k, ok, err := st.b.plan.Find(plan.Ref{Name: from}, st.def.Index)
+	ref := plan.Ref{Name: from}
+	if flag == mountFlag {
+		ref.Mount = "a mount"
+	}
+	k, ok, err := st.b.plan.Find(ref, st.def.Index)
 	if err != nil {
 		return tree{}, err
 	}

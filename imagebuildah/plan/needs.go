@@ -93,7 +93,8 @@ type Sources struct {
 	Refs  []Ref  // of its instructions and of the triggers that fire in it
 }
 
-// Needed lists the stages that a target needs, itself last, each behind those that it needs.
+// Needed lists the stages that a target needs, in the order of the file: each is behind those that it needs, and also behind those that it
+// turns out to need when the triggers of its base are known. The target is the last one.
 func (p *Plan) Needed(target int, sources func(int) (Sources, error)) ([]int, error) {
 	var order []int
 	var visit func(int) error
@@ -113,7 +114,9 @@ func (p *Plan) Needed(target int, sources func(int) (Sources, error)) ([]int, er
 		order = append(order, i)
 		return nil
 	}
-	return order, visit(target)
+	err := visit(target)
+	slices.Sort(order)
+	return order, err
 }
 
 // Needs are the stages that a stage needs directly.

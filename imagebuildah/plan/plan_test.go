@@ -9,11 +9,12 @@ import (
 
 func TestNeeded(t *testing.T) {
 	t.Parallel()
-	p, err := Parse("Dockerfile", strings.NewReader("FROM scratch AS a\nFROM a AS B\nRUN x\nFROM scratch AS unused\nFROM scratch\nCOPY --from=b /x /\nCOPY --from=0 /y /\n"))
+	p, err := Parse("Dockerfile", strings.NewReader("FROM scratch AS a\nFROM a AS B\nRUN x\nFROM scratch AS unused\nFROM scratch\nCOPY --from=b /x /\nCOPY --from=0 /y /\n"+
+		"FROM scratch AS late\nCOPY --from=2 /x /\nCOPY --from=b /x /\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for target, want := range map[string][]int{"": {0, 1, 3}, "b": {0, 1}, "A": {0}, "2": {2}} {
+	for target, want := range map[string][]int{"": {0, 1, 2, 4}, "3": {0, 1, 3}, "b": {0, 1}, "A": {0}, "2": {2}} {
 		i, err := p.Target(target)
 		if err != nil {
 			t.Fatal(err)
