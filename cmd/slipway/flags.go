@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 func globalFlags(root *cobra.Command, g *globals) {
@@ -87,8 +88,8 @@ func (g *globals) runtimeDir() error {
 	if g.store.RunRoot == "" || g.env.plain("XDG_RUNTIME_DIR") != "" {
 		return nil
 	}
-	if d, err := os.MkdirTemp("", "slipway-"); err == nil {
-		return os.Remove(d)
+	if unix.Faccessat(unix.AT_FDCWD, os.TempDir()+"/.", unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil {
+		return nil
 	}
 	dir, err := filepath.Abs(g.store.RunRoot)
 	if err != nil {

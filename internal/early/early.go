@@ -9,6 +9,7 @@ package early
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/slipway-build/slipway/internal/version"
 )
@@ -21,6 +22,7 @@ func init() {
 		}
 		os.Exit(0)
 	}
+	runtime.MemProfileRate = 0 // else each half megabyte that is allocated costs a stack trace, which nobody looks at
 }
 
 // answer recognises the spellings that ask for nothing but the version.
