@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/sshagent"
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // A Secret is something that commands may see but images never hold: a file, or a variable of the caller.
@@ -208,9 +209,34 @@ func (p *mounting) agent(m Mount) error {
 	if err := unix.Chmod(socket, mode); err != nil {
 		return err
 	}
-	if err := os.Chown(socket, int(m.UID), int(m.GID)); err != nil && !oneID() { // the container's numbers: see reachable
+	if err := p.giveSocket(name, m); err != nil {
 		return err
 	}
 	p.list = append(p.list, specs.Mount{Destination: m.Target, Type: "bind", Source: socket, Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec"}})
+	return nil
+}
+
+// giveSocket gives an agent's socket to its owner, in the container's numbers (see reachable). Where one id exists it is recorded, if sockets
+// can keep that there.
+func (p *mounting) giveSocket(name string, m Mount) error {
+	if m.UID == 0 && m.GID == 0 {
+		return nil
+	}
+	if !oneID() {
+		return os.Chown(filepath.Join(p.job, name), int(m.UID), int(m.GID))
+	}
+	r, err := rootfs.Open(p.job, rootfs.Record)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	d, err := r.Dir("/")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Chown(name, int(m.UID), int(m.GID)); err != nil {
+		p.w.s.o.Log.Debug("the agent's socket stays root's", "error", err)
+	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/copier/rootfs"
 )
 
 // RuntimeName is argv[0] of the process that an OCI runtime is started from.
@@ -166,7 +168,7 @@ func prepare(req *RuntimeRequest) error {
 
 // stage fills the stage.
 func (r *RuntimeRequest) stage() error {
-	if err := stage(r.Stage, r.Files, r.MountLabel); err != nil {
+	if err := stage(r.Stage, r.Files, r.MountLabel, rootfs.Apply); err != nil {
 		return err
 	}
 	for i := range r.Trees {
