@@ -40,14 +40,21 @@ func (st *stage) reason(s *step) string {
 	if st.executed != "" && !s.alone {
 		return fmt.Sprintf("%s: stands on %q, which was executed", s.key[:12], st.executed)
 	}
-	var have []cache.Input
-	for _, blob := range st.b.s.StepNotes() {
+	return s.key[:12] + ": " + cache.Explain(*s.in, st.b.notes, st.difference)
+}
+
+// remember reads what decided the results that are there, for --explain-cache: once and before anything is built, so that what is
+// said does not depend on which stage is quicker.
+func (j *job) remember() {
+	if !j.o.ExplainCache {
+		return
+	}
+	for _, blob := range j.s.StepNotes() {
 		var in cache.Input
 		if json.Unmarshal(blob, &in) == nil {
-			have = append(have, in)
+			j.notes = append(j.notes, in)
 		}
 	}
-	return s.key[:12] + ": " + cache.Explain(*s.in, have, st.difference)
 }
 
 // maxListings bounds the memory for listings, in bytes: steps after those that fill it have none.

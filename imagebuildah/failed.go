@@ -31,16 +31,17 @@ func (e *KeptError) Error() string { return e.Err.Error() }
 // Unwrap gives the step's own error.
 func (e *KeptError) Unwrap() error { return e.Err }
 
-// command runs a RUN. With Options.Shell, a shell is opened where a command has failed, with all that the command had: files,
-// variables, mounts.
+// command runs a RUN. With Options.Shell, a shell is opened where the first command has failed, with all that the command had:
+// files, variables, mounts.
 func (st *stage) command(ctx context.Context, w *builder.Workspace, args []string, o builder.RunOptions) error {
 	err := w.Run(ctx, args, o)
 	shell := st.b.o.Shell
 	if err == nil || shell == nil || ctx.Err() != nil {
 		return err
 	}
-	st.b.shells.Lock() // one at a time has the terminal
-	defer st.b.shells.Unlock()
+	if !st.b.shelled.CompareAndSwap(false, true) {
+		return err // the build ends with the shell that is open
+	}
 	st.part.show()
 	fmt.Fprintf(shell.Err, "%v: this is a shell in its container; the build ends with it\n", err)
 	o.Stdio = *shell
@@ -52,8 +53,7 @@ func (st *stage) command(ctx context.Context, w *builder.Workspace, args []strin
 func (j *job) containers(ctx context.Context) error {
 	seen := map[*stage]bool{}
 	for _, b := range j.builds {
-		for _, i := range b.needed {
-			st := b.done[i]
+		for _, st := range b.built() {
 			if seen[st] {
 				continue
 			}

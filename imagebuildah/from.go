@@ -21,6 +21,9 @@ import (
 // from starts the stage: on an earlier stage, an image, or nothing.
 func (st *stage) from(ctx context.Context) error {
 	b := st.b
+	if err := st.before(ctx); err != nil {
+		return err
+	}
 	name, err := b.baseName(st.def.Index)
 	if err != nil {
 		return err
@@ -38,9 +41,6 @@ func (st *stage) from(ctx context.Context) error {
 	}
 	st.say("STEP 1/%d: %s", len(st.def.Commands)+1, shown)
 	if k, ok := b.baseStage(st.def.Index); ok {
-		if err := st.ensure(ctx, k); err != nil {
-			return err
-		}
 		from := b.done[k]
 		st.cfg, st.base, st.baseRef, st.top, st.newFrom = from.cfg.Clone(), from.base, from.baseRef, from.top, from.newFrom
 		st.scope, st.touched = from.scope, from.touched
@@ -66,6 +66,20 @@ func (st *stage) from(ctx context.Context) error {
 	}
 	st.scope = expand.Scope{Escape: b.plan.Escape, Env: st.cfg.Config.Env}
 	return st.variables()
+}
+
+// before makes sure of the stages that this one cannot begin without. They are there, unless triggers have asked for it.
+func (st *stage) before(ctx context.Context) error {
+	stages, err := st.b.plan.Before(st.def.Index, st.b.sources)
+	if err != nil {
+		return err
+	}
+	for _, k := range stages {
+		if err := st.ensure(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // variables are those of --env: an ENV in front of every stage's instructions (dockerfile.md §16.1).

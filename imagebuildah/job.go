@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/copier"
 	"github.com/slipway-build/slipway/copier/rootfs"
+	"github.com/slipway-build/slipway/imagebuildah/cache"
 	"github.com/slipway-build/slipway/imagebuildah/plan"
 	"github.com/slipway-build/slipway/internal/graph"
 )
@@ -36,15 +38,16 @@ type job struct {
 	// remotes are the caches of CacheFrom, read when the first step is missing.
 	remotes     []*builder.RemoteCache
 	remotesOnce sync.Once
-	watching    sync.Mutex // held while Progress is called
-	shells      sync.Mutex // held while a shell has the terminal
-	mu          sync.Mutex // guards closers, making and what follows
+	watching    sync.Mutex  // held while Progress is called
+	shelled     atomic.Bool // a shell has been opened for a step that failed
+	mu          sync.Mutex  // guards closers, making and what follows
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
 	warned      map[string]bool
 	listings    map[string]string     // of content, by its text in keys
 	listed      int                   // bytes of listings
 	epochs      map[string]*time.Time // of what SOURCE_DATE_EPOCH named
+	notes       []cache.Input         // of earlier builds, see remember
 }
 
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
@@ -113,6 +116,7 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 	for i := range checks.Findings {
 		j.builds[0].hint(checks.Findings[i].String())
 	}
+	j.remember()
 	if err := j.stages(ctx); err != nil {
 		return nil, err
 	}

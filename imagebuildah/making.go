@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"context"
+	"slices"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -88,6 +89,11 @@ func (st *stage) awaits(cmd instructions.Command) bool {
 		}
 	}
 	return false
+}
+
+// built are the stages of a build that has ended, also those that only triggers have asked for.
+func (b *build) built() []*stage {
+	return slices.DeleteFunc(slices.Clone(b.done), func(st *stage) bool { return st == nil })
 }
 
 // makingOf is nil for a stage that is not in the graph, unless triggers have asked for it.

@@ -157,8 +157,8 @@ func (j *job) pushCache(ctx context.Context) {
 	var mounts []builder.CacheMount
 	seen := map[*stage]bool{} // platforms share stages
 	for _, b := range j.builds {
-		for _, i := range b.needed {
-			if st := b.done[i]; !seen[st] {
+		for _, st := range b.built() {
+			if !seen[st] {
 				seen[st] = true
 				steps = append(steps, st.keyed...)
 				mounts = append(mounts, st.caches...)
@@ -194,7 +194,7 @@ func (j *job) pushCache(ctx context.Context) {
 func (j *job) below(steps []builder.RemoteStep) ([]builder.RemoteStep, error) {
 	stands := map[string]bool{}
 	for _, b := range j.builds {
-		layers, err := j.s.Layers(b.done[b.needed[len(b.needed)-1]].top)
+		layers, err := j.s.Layers(b.done[b.target].top)
 		if err != nil {
 			return nil, err
 		}

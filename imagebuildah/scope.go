@@ -2,6 +2,7 @@ package imagebuildah
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -149,8 +150,8 @@ func (b *build) declared() map[string]bool {
 	for i := range b.plan.Global {
 		see(&b.plan.Global[i])
 	}
-	for _, i := range b.needed {
-		for _, c := range append(b.done[i].fired, b.plan.Stages[i].Commands...) {
+	for _, st := range b.built() {
+		for _, c := range slices.Concat(st.fired, b.plan.Stages[st.def.Index].Commands) {
 			see(c)
 		}
 	}

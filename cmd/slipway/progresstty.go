@@ -202,7 +202,8 @@ func (t *tty) end(failed bool) {
 	if !failed {
 		return
 	}
-	for _, a := range running {
+	for _, p := range slices.SortedFunc(maps.Keys(running), place.compare) {
+		a := running[p]
 		lines := a.lines
 		if a.partial != "" {
 			lines = append(lines, a.partial)

@@ -152,7 +152,7 @@ func (p *Plan) Before(i int, sources func(int) (Sources, error)) (list []int, er
 	if k, ok := p.Stage(from.Base, i); ok {
 		list = append(list, k)
 	}
-	if from.After != "" {
+	if from.After != "" && (p.Replaced == nil || !p.Replaced(from.After)) {
 		k, err := p.after(from.After, i)
 		if err != nil {
 			return nil, p.At(p.Stages[i].Location, err)
