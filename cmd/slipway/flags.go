@@ -91,14 +91,23 @@ func (g *globals) runtimeDir() error {
 	if unix.Faccessat(unix.AT_FDCWD, os.TempDir()+"/.", unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil {
 		return nil
 	}
-	dir, err := filepath.Abs(g.store.RunRoot)
+	dir, err := g.runRoot()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("preparing --runroot: %w", err)
-	}
 	return os.Setenv("XDG_RUNTIME_DIR", dir)
+}
+
+// runRoot makes the directory for run-time files that is named.
+func (g *globals) runRoot() (string, error) {
+	dir, err := filepath.Abs(g.store.RunRoot)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("preparing --runroot: %w", err)
+	}
+	return dir, nil
 }
 
 // parsedFlag binds a flag whose value parse reads; it has no default.

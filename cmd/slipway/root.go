@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -275,11 +276,33 @@ func (g *globals) withStore(f func(ctx context.Context, s *builder.Store, args [
 			return err
 		}
 		g.umask = syscall.Umask(0o022)
-		s, err := builder.Open(g.store)
+		s, err := g.openStore()
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 		return g.fullDisk(s, f(cmd.Context(), s, args))
 	}
+}
+
+// openStore opens the store. Where the directory for run-time files is named, the storage library, which makes the default one all the same,
+// is told another: it would leave a directory in that for temporary files, and fail if that name is another user's there.
+func (g *globals) openStore() (*builder.Store, error) {
+	const variable = "XDG_RUNTIME_DIR"
+	if g.store.RunRoot == "" || g.env.plain(variable) != "" {
+		return builder.Open(g.store)
+	}
+	dir, err := g.runRoot()
+	if err != nil {
+		return nil, err
+	}
+	made := filepath.Join(dir, "containers")
+	if _, err := os.Lstat(made); errors.Is(err, fs.ErrNotExist) {
+		defer os.Remove(made) //nolint:errcheck // it is empty, or somebody's
+	}
+	if err := os.Setenv(variable, dir); err != nil {
+		return nil, err
+	}
+	defer os.Unsetenv(variable) //nolint:errcheck // it was not set, or empty
+	return builder.Open(g.store)
 }
