@@ -109,6 +109,7 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 	}
+	j.builds[0].checkFilter()
 	checks, err := j.builds[0].lint(ctx)
 	if err != nil {
 		return nil, err

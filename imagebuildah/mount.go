@@ -47,6 +47,9 @@ func (st *stage) mounts(ctx context.Context, c *plan.Run, o *builder.RunOptions)
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		if _, err := m.At(st.cfg.Config.WorkingDir, 0); err != nil { // known before the steps below are executed
+			return nil, nil, nil, fmt.Errorf("invalid mount %q: %w", text, err)
+		}
 		own = append(own, m)
 	}
 	o.Mounts = append(append(o.Mounts, b.o.Mounts...), own...)

@@ -120,6 +120,15 @@ func (st *stage) filtered() bool {
 	})
 }
 
+// checkFilter tells of names for which there is no stage: the caller expects something to be executed, but a file may also have no such stage.
+func (b *build) checkFilter() {
+	for _, name := range b.o.NoCacheFilter {
+		if _, ok := b.plan.Stage(name, len(b.plan.Stages)); !ok {
+			b.warn(fmt.Sprintf("--no-cache-filter %s: the build file has no stage of that name%s", name, b.plan.Similar(name)))
+		}
+	}
+}
+
 // out and err are where commands of the stage print.
 func (st *stage) out() io.Writer { return output{st, 0} }
 func (st *stage) err() io.Writer { return output{st, 1} }

@@ -267,6 +267,9 @@ func (p *parser) check() error {
 	if m.Sharing != "" && m.Type != "cache" && m.Type != "secret" {
 		return fmt.Errorf("invalid cache sharing set for %s mount", m.Type)
 	}
+	if path.IsAbs(m.Target) && path.Clean(m.Target) == "/" {
+		return errRoot
+	}
 	if p.rw != nil {
 		m.ReadOnly = !*p.rw
 	} else {
@@ -320,6 +323,8 @@ func (m *Mount) agent() error {
 	return nil
 }
 
+var errRoot = errors.New(`invalid mount target "/"`)
+
 // At returns the mount with its target made absolute: a relative one is below dir, and none is dir itself. nth counts the
 // agents among the mounts of a command.
 func (m Mount) At(dir string, nth int) (Mount, error) {
@@ -333,7 +338,7 @@ func (m Mount) At(dir string, nth int) (Mount, error) {
 		m.Target = path.Join("/", dir, m.Target)
 	}
 	if m.Target = path.Clean(m.Target); m.Target == "/" {
-		return m, fmt.Errorf("invalid mount target %q", "/")
+		return m, errRoot
 	}
 	if m.Type == "cache" {
 		m.ID = first(m.ID, m.Target)

@@ -39,6 +39,8 @@ func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"type=foo,target=/x":                             `unsupported mount type "foo"`,
 		"target=/x,nope=1":                               "unexpected key 'nope' in 'nope=1'",
+		"target=/":                                       `invalid mount target "/"`,
+		"type=tmpfs,target=/x/..":                        `invalid mount target "/"`,
 		"target=/x,nope":                                 "invalid field 'nope' must be a key=value pair",
 		"target=/x,required":                             "unexpected key 'required' for mount type 'bind'",
 		"target=/x,size=1":                               "unexpected key 'size' for mount type 'bind'",
@@ -68,7 +70,7 @@ func TestParseRefuses(t *testing.T) {
 func TestAt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ text, dir, want string }{
-		{"target=a", "/w", "/w/a"}, {"source=a", "/w", "/w"}, {"target=../../a", "/w", "/a"}, {"target=/", "/w", ""}, {"source=a", "/", ""},
+		{"target=a", "/w", "/w/a"}, {"source=a", "/w", "/w"}, {"target=../../a", "/w", "/a"}, {"target=..", "/w", ""}, {"source=a", "/", ""},
 		{"type=ssh", "/w", "/run/buildkit/ssh_agent.1"},
 	} {
 		m, err := Parse(c.text, nil)
