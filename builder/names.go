@@ -354,11 +354,26 @@ func exists(ref types.ImageReference) error {
 	}
 	switch ref.Transport().Name() {
 	case layout.Transport.Name():
-		return plainFile(filepath.Join(localPath(ref), "index.json"))
+		return plainFile(filepath.Join(localPath(ref), layoutIndex))
 	case directory.Transport.Name():
-		return errors.Join(plainFiles(localPath(ref)), plainFile(filepath.Join(localPath(ref), "manifest.json")))
+		if err := plainFiles(localPath(ref)); err != nil {
+			return err
+		}
+		return plainFile(filepath.Join(localPath(ref), "manifest.json"))
 	case sif.Transport.Name():
 		return sifTools()
+	}
+	return nil
+}
+
+// plainPlace refuses a directory to write an image to in which a file that is read or written again is a pipe or a device.
+func plainPlace(ref types.ImageReference) error {
+	dir := localPath(ref)
+	switch ref.Transport().Name() {
+	case layout.Transport.Name():
+		return errors.Join(plainFiles(dir), plainFiles(filepath.Join(dir, "blobs", "sha256")))
+	case directory.Transport.Name():
+		return plainFiles(dir)
 	}
 	return nil
 }
@@ -400,6 +415,8 @@ func plainFile(name string) error {
 	return errors.Join(err, f.Close())
 }
 
+var errNotPlain = errors.New("is not a regular file")
+
 // openPlain opens a regular file. It waits for nobody who would write to a pipe, and opens no device.
 func openPlain(name string) (*os.File, error) {
 	st, err := os.Stat(name)
@@ -407,14 +424,14 @@ func openPlain(name string) (*os.File, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
+		return nil, fmt.Errorf("%s %w", name, errNotPlain)
 	}
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be another file by now
 	if err != nil {
 		return nil, err
 	}
 	if st, err = f.Stat(); err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
+		err = fmt.Errorf("%s %w", name, errNotPlain)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

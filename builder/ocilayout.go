@@ -22,6 +22,24 @@ import (
 // it compares neither a manifest with the digest that the index gives, nor a blob's size with the manifest.
 type ociLayout struct{ types.ImageReference }
 
+// layoutIndex is the file of a layout that says what is in it.
+const layoutIndex = "index.json"
+
+// LayoutIndex reads the index of a layout, the directory dir.
+func LayoutIndex(dir string) ([]byte, error) {
+	name := filepath.Join(dir, layoutIndex)
+	f, err := openPlain(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, manifest.MaxIndex+1))
+	if err == nil && len(text) > manifest.MaxIndex {
+		err = fmt.Errorf("%s has more than %d bytes", name, manifest.MaxIndex)
+	}
+	return text, err
+}
+
 // StringWithinTransport is what the user wrote: the library adds a colon to what has no name.
 func (l ociLayout) StringWithinTransport() string {
 	return strings.TrimSuffix(l.ImageReference.StringWithinTransport(), ":")

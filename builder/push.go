@@ -172,6 +172,9 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 	if reg != nil {
 		dest = reg
 	}
+	if err := plainPlace(dest); err != nil {
+		return nil, fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
+	}
 	undo := removeNew(dest)
 	var raw []byte
 	err = s.complete(dest, func(to types.ImageReference) (err error) {

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -26,15 +27,15 @@ func (c *RemoteCache) lockLayout(m flock.Mode) (unlock func()) {
 	return func() { _ = lock.Close() }
 }
 
-func (c *RemoteCache) index() string { return filepath.Join(c.dir, "index.json") }
+func (c *RemoteCache) index() string { return filepath.Join(c.dir, layoutIndex) }
 
 // indexed tells whether there is an index, if the cache is a layout and has one: who was killed while he wrote it has left a part.
 func (c *RemoteCache) indexed() bool {
 	if c.dir == "" {
 		return true
 	}
-	text, err := os.ReadFile(c.index())
-	return err != nil || json.Valid(text)
+	text, err := LayoutIndex(c.dir)
+	return err == nil && json.Valid(text) || err != nil && !errors.Is(err, errNotPlain)
 }
 
 // prepare makes the directory of a layout that is to be written to, and takes away what is no index of it.
@@ -46,10 +47,12 @@ func (c *RemoteCache) prepare() error {
 		return err
 	}
 	defer c.lockLayout(flock.Exclusive)()
-	if c.indexed() {
-		return nil
+	if !c.indexed() {
+		if err := os.Remove(c.index()); err != nil {
+			return err
+		}
 	}
-	return os.Remove(c.index())
+	return plainPlace(c.ref)
 }
 
 // source is where blobs are read from. The caller closes it.

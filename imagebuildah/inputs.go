@@ -319,7 +319,7 @@ func layout(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	blob, err := os.ReadFile(filepath.Join(name, "index.json"))
+	blob, err := builder.LayoutIndex(name)
 	if err != nil {
 		return "", fmt.Errorf("no OCI layout: %w", err)
 	}
