@@ -163,7 +163,7 @@ func (s *Store) candidates(name string) (iter.Seq[reference.Named], error) {
 		if !yield(local) || !shortnames.IsShortName(name) {
 			return
 		}
-		resolved, err := shortnames.ResolveLocally(&s.sys, name)
+		resolved, err := withAliases(s, name, shortnames.ResolveLocally)
 		if err != nil {
 			s.o.Log.Debug("resolving short name", "name", name, "error", err)
 		}
@@ -195,7 +195,7 @@ func (s *Store) bears(img *storage.Image, name string) (reference.Named, error) 
 // remoteCandidates resolves a name with registries.conf, asking the user where that file wants it. A short name that it says nothing about, and
 // without any search registry configured, is docker.io's, so that no file is needed (decisions.md §3.6).
 func (s *Store) remoteCandidates(name string, named reference.Named) ([]shortnames.PullCandidate, error) {
-	resolved, err := shortnames.Resolve(&s.sys, name)
+	resolved, err := withAliases(s, name, shortnames.Resolve)
 	if err == nil {
 		return resolved.PullCandidates, nil
 	}
@@ -203,6 +203,19 @@ func (s *Store) remoteCandidates(name string, named reference.Named) ([]shortnam
 		return []shortnames.PullCandidate{{Value: reference.TagNameOnly(named)}}, nil
 	}
 	return nil, fmt.Errorf("%s: %w", name, err)
+}
+
+// withAliases calls the image library, which opens the file with the aliases that users chose for writing even to read it. Where nothing can be
+// written at its place below the home directory, as in a pod, that file is in storage.
+func withAliases[T any](s *Store, name string, f func(*types.SystemContext, string) (T, error)) (T, error) {
+	v, err := f(&s.sys, name)
+	if s.sys.UserShortNameAliasConfPath != "" || !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return v, err
+	}
+	s.o.Log.Debug("short names that users chose are kept in storage", "error", err)
+	sys := s.sys
+	sys.UserShortNameAliasConfPath = filepath.Join(s.st.GraphRoot(), "slipway", "short-name-aliases.conf")
+	return f(&sys, name)
 }
 
 // findImage returns the storage record of a local image given by name, ID, unique ID prefix (with or
