@@ -24,5 +24,5 @@
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
 //   - registries: transfer, daemon, authfile, login, blobs, blobdest, chunked, remote
 //   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource
-//   - the build cache: layer, stepnote, remotecache, remotechain, remotelayout, remoteplace, remotemounts
+//   - the build cache: layer, stepnote, remotecache, remotechain, remotelayout, remotesweep, remoteplace, remotemounts
 package builder

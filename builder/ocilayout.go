@@ -130,7 +130,7 @@ func (s *layoutSource) open(d digest.Digest) (*os.File, int64, error) {
 	if err := d.Validate(); err != nil {
 		return nil, 0, fmt.Errorf("digest %q: %w", d, err)
 	}
-	f, err := openPlain(filepath.Join(s.dir, "blobs", d.Algorithm().String(), d.Encoded()))
+	f, err := openPlain(blobIn(s.dir, d))
 	if err != nil {
 		return nil, 0, err
 	}

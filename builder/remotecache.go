@@ -343,6 +343,13 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 	if err != nil {
 		return nil, err
 	}
+	hold, err := c.writing()
+	if err != nil {
+		return nil, err
+	}
+	if hold != nil {
+		defer hold.Close()
+	}
 	fresh, replaced := map[string]remoteStep{}, []string(nil)
 	for _, step := range c.unserved(steps) {
 		up, err := c.upload(ctx, step, chosen.Compression)
@@ -365,7 +372,7 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 		}
 	}
 	if len(fresh) > 0 {
-		if err := c.publish(ctx, fresh, replaced); err != nil {
+		if err := c.publish(ctx, fresh, replaced, hold); err != nil {
 			return nil, err
 		}
 	}
@@ -375,9 +382,9 @@ func (c *RemoteCache) Push(ctx context.Context, steps []RemoteStep, mounts []Cac
 // publish puts results into the list as it is now: while they were sent others may have added theirs. In a registry another writer who read it
 // before that may replace it right after: so it is looked at again, a moment later, which is another one for each writer. Registries that get
 // manifests of one tag from several at once may refuse them as well.
-func (c *RemoteCache) publish(ctx context.Context, fresh map[string]remoteStep, replaced []string) error {
+func (c *RemoteCache) publish(ctx context.Context, fresh map[string]remoteStep, replaced []string, hold *flock.Lock) error {
 	for n := 1; ; n++ {
-		wrote, err := c.publishOnce(ctx, fresh, replaced)
+		wrote, err := c.publishOnce(ctx, fresh, replaced, hold)
 		if n == publishTimes || err == nil && (!wrote || c.dir != "") {
 			return err
 		}
@@ -398,7 +405,7 @@ const (
 	publishAgain = 100 * time.Millisecond
 )
 
-func (c *RemoteCache) publishOnce(ctx context.Context, fresh map[string]remoteStep, replaced []string) (wrote bool, err error) {
+func (c *RemoteCache) publishOnce(ctx context.Context, fresh map[string]remoteStep, replaced []string, hold *flock.Lock) (wrote bool, err error) {
 	defer c.lockLayout(flock.Exclusive)()
 	if err := c.load(ctx); err != nil && !errors.Is(err, ErrCacheDamaged) {
 		return false, err
@@ -416,7 +423,11 @@ func (c *RemoteCache) publishOnce(ctx context.Context, fresh map[string]remoteSt
 	if !wrote {
 		return false, nil
 	}
-	return true, c.write(ctx)
+	if err := c.write(ctx); err != nil {
+		return true, err
+	}
+	c.sweep(hold)
+	return true, nil
 }
 
 // upload sends a layer, compressed.
