@@ -221,11 +221,13 @@ func (s *Store) readRemote(ctx context.Context, ref types.ImageReference, r Regi
 		return err
 	}
 	err = s.retry(ctx, r, func() error {
-		src, err := ref.NewImageSource(ctx, sys)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f(src, sys), src.Close())
+		return s.swept(ref, sys, func(sys *types.SystemContext) error {
+			src, err := ref.NewImageSource(ctx, sys)
+			if err != nil {
+				return err
+			}
+			return errors.Join(f(src, sys), src.Close())
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("reading image %q: %w", refText(ref), err)

@@ -197,15 +197,16 @@ func (s *Store) fetchFile(ctx context.Context, src types.ImageReference, o PullO
 	if err != nil {
 		return nil, err
 	}
-	named, err := recordedName(src, sys)
+	id, named := "", reference.Named(nil)
+	err = s.swept(src, sys, func(sys *types.SystemContext) error {
+		if named, err = recordedName(src, sys); err != nil || named != nil {
+			return err
+		}
+		id, err = configID(ctx, src, sys)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	id := ""
-	if named == nil {
-		if id, err = configID(ctx, src, sys); err != nil {
-			return nil, err
-		}
 	}
 	dest, err := istorage.Transport.NewStoreReference(s.st, named, id)
 	if err != nil {
@@ -314,6 +315,14 @@ func nameInArchive(file string) string {
 }
 
 // configID is the ID that an image will have in storage.
+func (s *Store) configID(ctx context.Context, src types.ImageReference, sys *types.SystemContext) (id string, err error) {
+	err = s.swept(src, sys, func(sys *types.SystemContext) error {
+		id, err = configID(ctx, src, sys)
+		return err
+	})
+	return id, err
+}
+
 func configID(ctx context.Context, src types.ImageReference, sys *types.SystemContext) (string, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {

@@ -156,7 +156,7 @@ func (s *Store) Load(ctx context.Context, file string, report io.Writer) ([]*Ima
 
 // loadOne copies an image of an archive once and gives it all its names.
 func (s *Store) loadOne(ctx context.Context, refs []types.ImageReference, to io.Writer) (*Image, error) {
-	id, err := configID(ctx, refs[0], &s.sys)
+	id, err := s.configID(ctx, refs[0], &s.sys)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	dockerarchive "github.com/containers/image/v5/docker/archive"
+	ociarchive "github.com/containers/image/v5/oci/archive"
+	"github.com/containers/image/v5/types"
+
 	"github.com/slipway-build/slipway/builder/internal/network"
 	"github.com/slipway-build/slipway/builder/internal/runner"
 	"github.com/slipway-build/slipway/builder/internal/runner/cgroup"
@@ -42,6 +46,20 @@ func (s *Store) scratchIn(base string) (dir string, done func() error, err error
 		return "", nil, errors.Join(fmt.Errorf("making a temporary directory: %w", err), lock.Remove())
 	}
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Remove()) }, nil
+}
+
+// swept calls f with a context whose temporary files, the unpacked content of archives, are found if the program is killed.
+func (s *Store) swept(ref types.ImageReference, sys *types.SystemContext, f func(*types.SystemContext) error) error {
+	if name := ref.Transport().Name(); name != ociarchive.Transport.Name() && name != dockerarchive.Transport.Name() {
+		return f(sys)
+	}
+	dir, done, err := s.scratch()
+	if err != nil {
+		return err
+	}
+	own := *sys
+	own.BigFilesTemporaryDir = dir
+	return errors.Join(f(&own), done())
 }
 
 // Scratch makes a directory for the files of one operation of the caller's. It is gone after done, or, if the program is killed, after
