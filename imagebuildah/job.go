@@ -44,15 +44,16 @@ type job struct {
 	pulls       map[string]*pulling
 	shared      map[string]*sharing
 	warned      map[string]bool
-	listings    map[string]string     // of content, by its text in keys
-	listed      int                   // bytes of listings
-	epochs      map[string]*time.Time // of what SOURCE_DATE_EPOCH named
-	notes       []cache.Input         // of earlier builds, see remember
+	steps       map[string]chan struct{} // see doing
+	listings    map[string]string        // of content, by its text in keys
+	listed      int                      // bytes of listings
+	epochs      map[string]*time.Time    // of what SOURCE_DATE_EPOCH named
+	notes       []cache.Input            // of earlier builds, see remember
 }
 
 // newJob reads the build file. Each platform has its own copy of it, as variables give stages names.
 func newJob(s *builder.Store, o Options) (*job, error) {
-	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, listings: map[string]string{}, epochs: map[string]*time.Time{}}
+	j := &job{s: s, o: o, pulls: map[string]*pulling{}, shared: map[string]*sharing{}, warned: map[string]bool{}, steps: map[string]chan struct{}{}, listings: map[string]string{}, epochs: map[string]*time.Time{}}
 	jobs := cmp.Or(o.Jobs, runtime.GOMAXPROCS(0)) // the limit of a pod counts, not the CPUs of its node
 	j.commands, j.copies, j.fetches, j.prepared = graph.NewPlaces(jobs), graph.NewPlaces(jobs), graph.NewPlaces(jobs), graph.NewPlaces(2*jobs)
 	if o.File == nil {

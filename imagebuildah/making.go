@@ -20,14 +20,7 @@ type making struct {
 
 func newMaking() *making { return &making{end: make(chan struct{}), known: make(chan struct{})} }
 
-func (m *making) ended() bool {
-	select {
-	case <-m.end:
-		return true
-	default:
-		return false
-	}
-}
+func (m *making) ended() bool { return closed(m.end) }
 
 // produce builds a stage.
 func (b *build) produce(ctx context.Context, i int, m *making, out *part) error {

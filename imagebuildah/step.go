@@ -239,6 +239,11 @@ func (st *stage) result(ctx context.Context, s *step) (err error) {
 	if err := st.linked(ctx, s); err != nil {
 		return err
 	}
+	done, err := st.claim(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer done()
 	st.explain(s)
 	if s.layer != nil {
 		st.begin(s)
