@@ -335,7 +335,10 @@ func (c *commanded) confine(in *spec.Input) error {
 	in.Warn = func(text string) { c.w.s.o.Log.Warn(text) }
 	in.Resources, in.CgroupParent = box.Limits.resources(), cgroupPath(box.Limits.CgroupParent, c.dir)
 	in.HostNetwork, in.HostPID, in.HostIPC = c.net.Kind == network.Host, n.PID == "host", n.IPC == "host"
-	in.HostUTS, in.HostCgroup, in.Missing = n.UTS == "host", n.Cgroup == "host", absent(spec.IPCDirs())
+	in.HostUTS, in.HostCgroup = n.UTS == "host", n.Cgroup == "host"
+	if in.HostIPC {
+		in.Missing = absent(spec.IPCDirs())
+	}
 	in.SecurityOpts, in.Insecure, in.Ulimits, in.HardLimit = box.Security.Options, box.Security.Insecure, box.Limits.Ulimits, hardLimit
 	in.ShmSize, in.Devices, in.OneID = box.Limits.ShmSize, box.Devices, oneID()
 	in.Sysctls, in.Annotations = c.conf.Containers.Sysctls, c.annotations()

@@ -48,7 +48,10 @@ func interpreter(root *rootfs.Root, name string) (by string, script bool) {
 	n, _ := f.ReadAt(head, 0)
 	if line, ok := bytes.CutPrefix(head[:n], []byte("#!")); ok {
 		line, _, _ = bytes.Cut(line, []byte("\n"))
-		by, _, _ = strings.Cut(strings.Trim(string(line), " \t"), " ")
+		by = strings.TrimLeft(string(line), " \t")
+		if end := strings.IndexAny(by, " \t"); end >= 0 {
+			by = by[:end]
+		}
 		return by, true
 	}
 	program, err := elf.NewFile(f)
