@@ -223,7 +223,22 @@ func strict(c *cobra.Command) {
 	}
 }
 
-// suggest adds to an error what may have been meant: flags and commands of a similar name, and the flag for registries without TLS.
+// remedy says what helps against a registry's refusal, as far as the command has flags for it; empty for nothing.
+func remedy(text string, cmd *cobra.Command) string {
+	has := func(flag string) bool { return cmd.Flags().Lookup(flag) != nil }
+	switch {
+	case strings.Contains(text, "server gave HTTP response to HTTPS client") && has("tls-verify"):
+		return "for a registry without TLS use --tls-verify=false, or insecure = true in registries.conf"
+	case !strings.Contains(text, "docker://"):
+	case strings.Contains(text, "certificate signed by unknown authority") && has("cert-dir"):
+		return "--cert-dir names a directory with the authority's certificate, as ca.crt"
+	case (strings.Contains(text, "authentication required") || strings.Contains(text, "unauthorized:")) && has("creds"):
+		return "the registry wants credentials: store them with " + cmd.Root().Name() + " login, or give them with --creds or --authfile"
+	}
+	return ""
+}
+
+// suggest adds to an error what may have been meant, flags and commands of a similar name, and what helps with registries.
 func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 	text := err.Error()
 	if word, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
@@ -232,8 +247,8 @@ func suggest(g *globals, root, cmd *cobra.Command, err error) string {
 		}
 		return text
 	}
-	if strings.Contains(text, "server gave HTTP response to HTTPS client") && cmd.Flags().Lookup("tls-verify") != nil {
-		return text + ": for a registry without TLS use --tls-verify=false, or insecure = true in registries.conf"
+	if remedy := remedy(text, cmd); remedy != "" {
+		return text + ": " + remedy
 	}
 	if cmd != root || !strings.HasPrefix(text, "unknown command") {
 		return text
