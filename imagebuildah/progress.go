@@ -35,9 +35,10 @@ func (j *job) event(e Event) {
 	if j.o.Progress == nil {
 		return
 	}
-	e.Time, e.Stages = j.s.Now().UTC(), len(j.builds[0].plan.Stages)
+	e.Stages = len(j.builds[0].plan.Stages)
 	j.watching.Lock()
 	defer j.watching.Unlock()
+	e.Time = j.s.Now().UTC() // times go up from one event to the next
 	j.o.Progress(e)
 }
 
