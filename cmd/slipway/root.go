@@ -232,7 +232,7 @@ func remedy(text string, cmd *cobra.Command) string {
 	case !strings.Contains(text, "docker://"):
 	case strings.Contains(text, "certificate signed by unknown authority") && has("cert-dir"):
 		return "--cert-dir names a directory with the authority's certificate, as ca.crt"
-	case (strings.Contains(text, "authentication required") || strings.Contains(text, "unauthorized:")) && has("creds"):
+	case (strings.Contains(text, "authentication required") || strings.Contains(text, "unauthorized")) && has("creds"):
 		return "the registry wants credentials: store them with " + cmd.Root().Name() + " login, or give them with --creds or --authfile"
 	}
 	return ""
