@@ -23,6 +23,6 @@
 //   - copying images in: pull, pullprogress, policy, localsource, ocilayout, ociarchive, unpackdest, staging
 //   - copying images out: push, pushhere, relay, archivefile, artifact, sourceimages
 //   - registries: transfer, daemon, authfile, login, blobs, blobdest, chunked, remote
-//   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource
+//   - manifest lists: index, indexbuild, indexedit, indexmember, indexsource, onceindex
 //   - the build cache: layer, stepnote, remotecache, remotechain, remotelayout, remotesweep, remoteplace, remotemounts
 package builder

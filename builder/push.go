@@ -176,11 +176,7 @@ func (s *Store) send(ctx context.Context, dest, src types.ImageReference, o Push
 		return nil, fmt.Errorf("pushing %s to %s: %w", shortText(src), refText(dest), err)
 	}
 	undo := removeNew(dest)
-	var raw []byte
-	err = s.complete(dest, func(to types.ImageReference) (err error) {
-		raw, err = s.transfer(ctx, to, src, o.Registry, co)
-		return err
-	})
+	raw, err := s.copyListed(ctx, dest, src, o.Registry, co)
 	if err != nil && strings.Contains(err.Error(), "Would invalidate signatures") {
 		err = fmt.Errorf("%w: push without the image's signatures (--remove-signatures)", err)
 	}
