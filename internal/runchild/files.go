@@ -107,7 +107,11 @@ func owner(req *Request) rootfs.Ownership {
 // reads them.
 func give(name string, f File, own rootfs.Ownership) error {
 	if own != rootfs.Record {
-		return os.Chown(name, int(f.UID), int(f.GID))
+		err := unix.Chown(name, int(f.UID), int(f.GID))
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("owner %d:%d: this user namespace has no such id, and only isolation native records owners where one exists", f.UID, f.GID)
+		}
+		return err
 	}
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
