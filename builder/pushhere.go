@@ -36,6 +36,9 @@ func (s *Store) pushHere(ctx context.Context, source string, src types.ImageRefe
 	if o.Format != "" {
 		return s.relay(ctx, src, to, o)
 	}
+	if err := exists(src); err != nil {
+		return "", fmt.Errorf("reading image %s: %w", refText(src), err)
+	}
 	img, err := s.copyIn(ctx, to, src, PullOptions{Registry: o.Registry, Report: o.Report})
 	if err != nil {
 		return "", err

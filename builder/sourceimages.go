@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
@@ -18,6 +19,9 @@ func (s *Store) PullSource(ctx context.Context, name, dir string, o PushOptions)
 	src, err := destination(name) // a bare name is a registry's, as for push
 	if err != nil {
 		return "", err
+	}
+	if src.Transport().Name() == layout.Transport.Name() {
+		src = ociLayout{src}
 	}
 	if _, err := os.Lstat(dir); err == nil {
 		return "", fmt.Errorf("pulling source image: %q already exists", dir)
@@ -53,5 +57,5 @@ func (s *Store) PushSource(ctx context.Context, dir, dest string, o PushOptions)
 	if err != nil {
 		return "", err
 	}
-	return s.relay(ctx, src, to, o)
+	return s.relay(ctx, ociLayout{src}, to, o)
 }
