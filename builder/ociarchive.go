@@ -10,7 +10,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage/pkg/archive"
@@ -27,15 +26,7 @@ func (a ociArchive) StringWithinTransport() string {
 
 // NewImage opens the image for a look at its configuration.
 func (a ociArchive) NewImage(ctx context.Context, sys *types.SystemContext) (types.ImageCloser, error) {
-	src, err := a.NewImageSource(ctx, sys)
-	if err != nil {
-		return nil, err
-	}
-	img, err := image.FromSource(ctx, sys, src)
-	if err != nil {
-		return nil, errors.Join(err, src.Close())
-	}
-	return img, nil
+	return openImage(ctx, sys, a)
 }
 
 // NewImageSource unpacks the archive and opens the image.

@@ -47,7 +47,12 @@ func (l ociLayout) StringWithinTransport() string {
 
 // NewImage opens the image for a look at its configuration.
 func (l ociLayout) NewImage(ctx context.Context, sys *types.SystemContext) (types.ImageCloser, error) {
-	src, err := l.NewImageSource(ctx, sys)
+	return openImage(ctx, sys, l)
+}
+
+// openImage opens what a reference leads to for a look at its configuration.
+func openImage(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (types.ImageCloser, error) {
+	src, err := ref.NewImageSource(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
