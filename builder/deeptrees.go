@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containers/storage"
 	"golang.org/x/sys/unix"
@@ -31,11 +32,19 @@ func withDeepTrees(f func() error) error {
 	return err
 }
 
-// finishRemovals helps storage where a removal was cut off: the next who reads the layers goes on with it.
+// finishRemovals helps storage where a removal was cut off: the next who reads the layers goes on with it. What a killed command has
+// started may still be ending, and make something in a directory that is just being removed.
 func finishRemovals(st storage.Store) {
 	left, _ := os.ReadDir(filepath.Join(st.GraphRoot(), st.GraphDriverName(), "tempdirs"))
-	if slices.ContainsFunc(left, func(e os.DirEntry) bool { return e.IsDir() }) {
-		_ = withDeepTrees(func() error { _, err := st.Layers(); return err }) // whatever else is wrong shows where layers are needed
+	if !slices.ContainsFunc(left, func(e os.DirEntry) bool { return e.IsDir() }) {
+		return
+	}
+	for range 5 {
+		err := withDeepTrees(func() error { _, err := st.Layers(); return err })
+		if !errors.Is(err, unix.ENOTEMPTY) {
+			return // whatever else is wrong shows where layers are needed
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -41,7 +41,7 @@ func (j *job) nodes() (list []node, needs [][]int, err error) {
 }
 
 // stages builds the stages that are needed, of all platforms. Each begins as soon as what it stands on is there, and waits for other
-// stages where an instruction uses them; what it executes on the way takes its turn (see place).
+// stages where an instruction uses them; what it executes on the way has a place (see place).
 func (j *job) stages(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var pulls sync.WaitGroup

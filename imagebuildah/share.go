@@ -142,7 +142,9 @@ func (st *stage) share(ctx context.Context) (made func(*stage, error), err error
 	own.meaning = meaning
 	close(own.known)
 	if have != nil {
-		st.waiting(nil, "the same stage for "+have.owner.platform().String())
+		if !closed(have.done) {
+			st.waiting(nil, "the same stage for "+have.owner.platform().String())
+		}
 		if st.b.done[st.def.Index], err = have.wait(ctx); err == nil {
 			st.printf("--> Built for %s\n", have.owner.platform())
 			st.event(Event{Kind: "stage-done"})

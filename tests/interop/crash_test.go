@@ -56,6 +56,7 @@ func TestKilled(t *testing.T) {
 			_ = program(s, job.before).Run() // there may be nothing to do, or something in use
 		}
 		killAfter(t, s, job.argv, time.Duration(rand.IntN(400))*time.Millisecond)
+		s.Slipway("images") // the very next command works
 		check(t, s)
 		shared.Base(s, "base")
 		if out, err := program(s, job.argv).CombinedOutput(); err != nil {
